@@ -1,0 +1,57 @@
+"""State that outlives the workflow: JSON documents for Temporal workflows, in a store you own."""
+
+from temporal_state import errors, state
+from temporal_state._default import configure
+from temporal_state.backend import StateBackend
+from temporal_state.documents import Document, Limits, Page, StateType
+from temporal_state.errors import (
+    ConfigurationError,
+    ConflictError,
+    ContextError,
+    DamagedObjectError,
+    InvalidDocumentError,
+    InvalidNameError,
+    InvalidValueError,
+    PathTraversalError,
+    StateError,
+    StoreError,
+    StoreFullError,
+    StorePermissionError,
+    StoreTimeoutError,
+    TokenExpiredError,
+    TooLargeError,
+)
+from temporal_state.state import StateStore, build_state_store_path
+from temporal_state.storage import ObjectStore, open_store
+from temporal_state.temporal import StatePlugin
+
+__all__ = [
+    "ConfigurationError",
+    "ConflictError",
+    "ContextError",
+    "DamagedObjectError",
+    "Document",
+    "InvalidDocumentError",
+    "InvalidNameError",
+    "InvalidValueError",
+    "Limits",
+    "ObjectStore",
+    "Page",
+    "PathTraversalError",
+    "StateBackend",
+    "StateError",
+    "StatePlugin",
+    "StateStore",
+    "StateType",
+    "StoreError",
+    "StoreFullError",
+    "StorePermissionError",
+    "StoreTimeoutError",
+    "TokenExpiredError",
+    "TooLargeError",
+    "build_state_store_path",
+    "configure",
+    "errors",
+    "open_store",
+    "state",
+]

@@ -1,0 +1,49 @@
+"""The process's default backend: what code outside of Temporal uses when it names none.
+
+It stays open for the life of the process, so that a script needs no ceremony.
+"""
+
+import os
+import threading
+
+from temporal_state.backend import StateBackend
+from temporal_state.documents import Clock, Limits, utc_now
+from temporal_state.storage import ObjectStore
+
+_lock = threading.Lock()
+_default: StateBackend | None = None
+
+
+def configure(
+    backend: str | os.PathLike[str] | ObjectStore | StateBackend | None = None,
+    *,
+    app: str | None = None,
+    tenant: str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    clock: Clock = utc_now,
+) -> StateBackend:
+    """Set the process's default backend, and return it.
+
+    Takes what `StateBackend.open` takes, or a `StateBackend`, whose own settings then hold.
+    Code that already uses the former default goes on with it.
+    """
+    global _default  # noqa: PLW0603 one default per process is the point
+    if not isinstance(backend, StateBackend):
+        backend = StateBackend.open(backend, app=app, tenant=tenant, limits=limits, clock=clock)
+    with _lock:
+        _default = backend
+    return backend
+
+
+def default_backend() -> StateBackend:
+    """Return the process's default backend, from the environment if none was configured."""
+    with _lock:
+        found = _default
+    return found if found is not None else configure()
+
+
+async def open_default_backend() -> StateBackend:
+    """Return the process's default backend, open; it stays open."""
+    backend = default_backend()
+    await backend.store.open()
+    return backend

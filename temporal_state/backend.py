@@ -1,0 +1,153 @@
+"""An open store and what is kept in it: the object that scripts, pages and workers hold.
+
+It knows nothing of Temporal, so a notebook can read what workers write. A worker's plugin and a
+script may share one; it counts its users and closes with the last.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from temporal_state.documents import Caller, Clock, Documents, Engine, Layout, Limits, utc_now
+from temporal_state.errors import ConfigurationError
+from temporal_state.runs import OwnDocuments
+from temporal_state.storage import ObjectStore, open_store
+
+DEFAULT_URL = "./local/tmp"
+DEFAULT_APP = "default"
+URL_VARIABLE = "TEMPORAL_STATE_URL"
+APP_VARIABLE = "TEMPORAL_STATE_APP"
+
+__all__ = ["StateBackend"]
+
+
+class StateBackend:
+    """The documents and runs of one application in one store.
+
+    Example:
+        async with StateBackend.open("./local/tmp", app="billing") as backend:
+            await backend.documents.get("workflow-123", StateType.WORKFLOWS)
+
+    Attributes:
+        url: Where the store lies, as it was given.
+        layout: The application and tenant, and where their objects lie.
+        documents: The documents of the application.
+        own_documents: The own documents of its runs.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        url: str,
+        layout: Layout,
+        limits: Limits,
+        clock: Clock,
+    ) -> None:
+        self.url = url
+        self.layout = layout
+        self.store = store
+        engine = Engine(store, limits, clock)
+        self.documents = Documents(engine, layout)
+        self.own_documents = OwnDocuments(engine, layout)
+        self._users = 0
+        self._opening = asyncio.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        url: str | os.PathLike[str] | ObjectStore | None = None,
+        *,
+        app: str | None = None,
+        tenant: str | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        clock: Clock = utc_now,
+    ) -> Self:
+        """Return a backend that opens its store when it is entered with ``async with``.
+
+        Args:
+            url: A path, ``file:///...`` or ``memory://``, or a store. By default
+                ``TEMPORAL_STATE_URL``, else ``./local/tmp``.
+            app: The application whose state this is. By default ``TEMPORAL_STATE_APP``, else
+                ``default``.
+            tenant: One tenant of it; nothing of one tenant is visible to another.
+            limits: How large documents may be, how long the store may take, and more.
+            clock: Tells the time where Temporal does not.
+
+        Raises:
+            ConfigurationError: The URL is none that we know.
+            InvalidNameError: ``app`` or ``tenant`` can be no name.
+        """
+        if url is None:
+            url = os.environ.get(URL_VARIABLE) or DEFAULT_URL
+        if isinstance(url, str | os.PathLike):
+            given, store = os.fspath(url), open_store(url)
+        else:
+            given, store = url.url, url
+        return cls(
+            store,
+            url=given,
+            layout=Layout(app or os.environ.get(APP_VARIABLE) or DEFAULT_APP, tenant),
+            limits=limits,
+            clock=clock,
+        )
+
+    def __repr__(self) -> str:
+        tenant = f", tenant={self.layout.tenant!r}" if self.layout.tenant else ""
+        return f"<StateBackend {self.store.url} app={self.layout.app!r}{tenant}>"
+
+    @property
+    def limits(self) -> Limits:
+        """The limits that operations keep."""
+        return self.documents.engine.limits
+
+    async def start(self) -> None:
+        """Open the store for one more user; each must `close` it."""
+        async with self._opening:
+            await self.store.open()
+            self._users += 1
+
+    async def close(self) -> None:
+        """Give up one use; the last one closes the store."""
+        async with self._opening:
+            if self._users == 0:
+                raise ConfigurationError(f"{self!r} is closed more often than it was started")
+            self._users -= 1
+            if self._users == 0:
+                await self.store.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def documents_for(self, caller: Caller) -> Documents:
+        """Return the documents for operations on behalf of ``caller``."""
+        return self.documents.on_behalf_of(caller)
+
+    def own_documents_for(self, caller: Caller) -> OwnDocuments:
+        """Return the own documents for operations on behalf of ``caller``."""
+        return self.own_documents.on_behalf_of(caller)
+
+    def path(self, id: str, type: str) -> str:
+        """Return where a document lies: a path for local files, otherwise a URL.
+
+        The path starts with the root as it was given, so a relative root gives a relative path.
+        """
+        return join_location(self.url, self.layout.document(id, type).key)
+
+
+def join_location(url: str, key: str) -> str:
+    """Return a key's place in the store at ``url``, as a path if ``url`` is one."""
+    if url.startswith("file://"):
+        url = str(Path(url.removeprefix("file://").removeprefix("localhost")))
+    return f"{url.rstrip('/')}/{key}"

@@ -1,0 +1,43 @@
+"""Documents: JSON objects found by type and id, merged without losing a change."""
+
+from temporal_state.documents._documents import Documents, Page
+from temporal_state.documents._engine import DEFAULT_LIMITS, Caller, Document, Edit, Engine, Limits
+from temporal_state.documents._envelope import RESERVED_KEY, Envelope
+from temporal_state.documents._handle import DocumentHandle, check_key_name, check_state, to_model
+from temporal_state.documents._ids import check_id
+from temporal_state.documents._json import dumps, plain, plain_object
+from temporal_state.documents._layout import Address, Layout
+from temporal_state.documents._times import Clock, from_text, to_text, utc_now
+from temporal_state.documents._tokens import RETRY_HORIZON, Token
+from temporal_state.documents._types import StateType, check_type
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "RESERVED_KEY",
+    "RETRY_HORIZON",
+    "Address",
+    "Caller",
+    "Clock",
+    "Document",
+    "DocumentHandle",
+    "Documents",
+    "Edit",
+    "Engine",
+    "Envelope",
+    "Layout",
+    "Limits",
+    "Page",
+    "StateType",
+    "Token",
+    "check_id",
+    "check_key_name",
+    "check_state",
+    "check_type",
+    "dumps",
+    "from_text",
+    "plain",
+    "plain_object",
+    "to_model",
+    "to_text",
+    "utc_now",
+]

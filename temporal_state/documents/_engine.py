@@ -1,0 +1,205 @@
+"""How every document is read and changed: one read, or one atomic read-change-write.
+
+All operations are edits of an envelope, handed to the store's `update`; so expiry, tokens,
+versions and size limits hold for each of them without being repeated in any.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias, TypeVar
+
+from temporal_state.documents._envelope import Envelope, join
+from temporal_state.documents._layout import Address
+from temporal_state.documents._times import Clock, utc_now
+from temporal_state.documents._tokens import RETRY_HORIZON, Token
+from temporal_state.errors import StoreTimeoutError, TooLargeError
+from temporal_state.storage import ObjectStore
+
+T = TypeVar("T")
+Edit: TypeAlias = Callable[[Envelope, datetime], bool]
+"""Changes an envelope in place at a time; returns whether there is anything to write."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large documents may be, how long the store may take, how long tokens are kept.
+
+    Attributes:
+        document_bytes: Most bytes of JSON of one document's state. The default leaves room for a
+            codec below Temporal's 2 MB for a payload.
+        meta_bytes: Most bytes that the memory of applied changes may take beside it.
+        operation_timeout: After this long without an answer an operation fails.
+        retry_horizon: How long every applied change is remembered.
+    """
+
+    document_bytes: int = 1024 * 1024
+    meta_bytes: int = 8 * 1024 * 1024
+    operation_timeout: timedelta = timedelta(seconds=10)
+    retry_horizon: timedelta = RETRY_HORIZON
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """On whose behalf an operation runs.
+
+    Attributes:
+        now: The caller's present time; ``None`` asks the engine's clock.
+        token: The name of the change, if it must be applied only once.
+        max_result: Most bytes of JSON that may be returned; more is refused before the change.
+    """
+
+    now: datetime | None = None
+    token: Token | None = None
+    max_result: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document as it was read.
+
+    Attributes:
+        type: Its type.
+        id: Its id.
+        value: The user's JSON object.
+        version: Grows by one with each change; 0 for an object of another tool.
+        created: When it was made, if known.
+        updated: When it was last changed, if known.
+    """
+
+    type: str
+    id: str
+    value: dict[str, Any]
+    version: int
+    created: datetime | None
+    updated: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Reads and changes documents in a store, on behalf of one caller."""
+
+    store: ObjectStore
+    limits: Limits = field(default_factory=Limits)
+    clock: Clock = utc_now
+    caller: Caller = field(default_factory=Caller)
+
+    def on_behalf_of(self, caller: Caller) -> "Engine":
+        """Return the same engine for another caller."""
+        return replace(self, caller=caller)
+
+    def now(self) -> datetime:
+        """Return the caller's present time."""
+        return self.caller.now or self.clock()
+
+    async def read(self, address: Address) -> Document | None:
+        """Return the document, or ``None`` when there is none or it has expired."""
+        found = await self._in_time(self.store.get(address.key), f"reading {address}")
+        if found is None:
+            return None
+        envelope = Envelope.decode(address, found.data)
+        envelope.expire(self.now())
+        return None if envelope.deleted else _document(envelope)
+
+    async def change(self, address: Address, edit: Edit) -> tuple[Document, Any]:
+        """Apply ``edit`` once for the caller's token; return the document and the edit's result.
+
+        A caller that is cancelled waits for the outcome first: a change is made or not made, and
+        never left running behind its caller's back.
+
+        Raises:
+            TooLargeError: The document, or the result, would be over its limit.
+            TokenExpiredError: Whether the change was applied is no longer known.
+        """
+        outcome: list[Envelope] = []
+
+        def apply(data: bytes | None) -> bytes | None:
+            envelope = Envelope.decode(address, data)
+            outcome[:] = [envelope]
+            return self._apply(envelope, edit)
+
+        await self._to_the_end(self.store.update(address.key, apply), f"changing {address}")
+        return _document(outcome[0]), outcome[0].result
+
+    def _apply(self, envelope: Envelope, edit: Edit) -> bytes | None:
+        now, token = self.now(), self.caller.token
+        envelope.expire(now)
+        if token is not None and envelope.tokens.is_applied(token):
+            envelope.result = envelope.tokens.result(token)
+            return None
+        if not edit(envelope, now) and token is None:
+            return None
+        envelope.version += 1
+        envelope.created = envelope.created or now
+        envelope.updated = now
+        if token is not None:
+            envelope.tokens.add(token, envelope.result, now=now, horizon=self.limits.retry_horizon)
+        return self._encode(envelope)
+
+    def _encode(self, envelope: Envelope) -> bytes:
+        state, meta = envelope.encode()
+        limit = self.limits.document_bytes
+        if self.caller.max_result is not None:
+            limit = min(limit, self.caller.max_result)
+        if len(state) > limit:
+            raise too_large(f"document {envelope.address}", len(state), limit)
+        if len(meta) > self.limits.meta_bytes:
+            raise TooLargeError(
+                f"document {envelope.address} remembers {len(envelope.tokens.applied)} changes of "
+                f"the last {self.limits.retry_horizon}, {len(meta)} bytes of at most "
+                f"{self.limits.meta_bytes}; change it less often, or shorten retry_horizon"
+            )
+        return join(state, meta)
+
+    async def _in_time(self, operation: Awaitable[T], what: str) -> T:
+        try:
+            async with asyncio.timeout(self.limits.operation_timeout.total_seconds()):
+                return await operation
+        except TimeoutError as error:
+            if isinstance(error, StoreTimeoutError):
+                raise
+            raise self._timed_out(what) from error
+
+    async def _to_the_end(self, operation: Awaitable[T], what: str) -> T:
+        task = asyncio.ensure_future(operation)
+        try:
+            return await self._in_time(asyncio.shield(task), what)
+        except asyncio.CancelledError:
+            await asyncio.wait({task}, timeout=self.limits.operation_timeout.total_seconds())
+            raise
+        finally:
+            if not task.done():
+                task.cancel()
+            elif not task.cancelled():
+                task.exception()  # marks it as seen when the caller was cancelled
+
+    def _timed_out(self, what: str) -> StoreTimeoutError:
+        seconds = self.limits.operation_timeout.total_seconds()
+        return StoreTimeoutError(
+            f"{what} took longer than operation_timeout ({seconds:g} s); whether a change was made "
+            f"is unknown: read again. Look at the store {self.store.url}"
+        )
+
+
+def too_large(what: str, size: int, limit: int) -> TooLargeError:
+    """Return the error for something over its limit, both in bytes."""
+    return TooLargeError(
+        f"{what} would have {size} bytes of JSON, the limit is {limit}; keep large data elsewhere "
+        "and store where it lies"
+    )
+
+
+def _document(envelope: Envelope) -> Document:
+    address = envelope.address
+    return Document(
+        address.type,
+        address.id,
+        envelope.state,
+        envelope.version,
+        envelope.created,
+        envelope.updated,
+    )

@@ -1,0 +1,163 @@
+"""A document's object: the plain state, and what we must know under one reserved key at its end.
+
+The state stays at the top level so that people and other tools read and write it as they did
+before there was an envelope; an object without one is version 0.
+"""
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from temporal_state.documents._json import dumps, loads
+from temporal_state.documents._layout import Address
+from temporal_state.documents._times import from_text, to_text
+from temporal_state.documents._tokens import TokenWindow
+from temporal_state.errors import DamagedObjectError
+
+RESERVED_KEY = "$temporal_state"
+SCHEMA = 1
+
+
+@dataclass(slots=True)
+class Envelope:
+    """One document as it lies in the store, taken apart.
+
+    Attributes:
+        state: The user's JSON object.
+        version: Grows by one with each change; 0 was never changed by us.
+        created: When the first change was made (of the present life, after a deletion).
+        updated: When the last change was made.
+        expires: When each key that has one loses its value.
+        expires_at: When the whole document is as good as deleted.
+        tokens: Which changes have been applied.
+        deleted: Whether this is a tombstone, kept for its tokens and version.
+        result: What the change being made returns besides the state; not kept here.
+    """
+
+    address: Address
+    state: dict[str, Any] = field(default_factory=dict)
+    version: int = 0
+    created: datetime | None = None
+    updated: datetime | None = None
+    expires: dict[str, datetime] = field(default_factory=dict)
+    expires_at: datetime | None = None
+    tokens: TokenWindow = field(default_factory=TokenWindow)
+    deleted: bool = True
+    result: Any = None
+
+    @classmethod
+    def decode(cls, address: Address, data: bytes | None) -> "Envelope":
+        """Take an object apart; no object is an envelope that counts as deleted.
+
+        Raises:
+            DamagedObjectError: It is not what was written under this address.
+        """
+        if data is None:
+            return cls(address)
+        state = _load(address, data)
+        meta = state.pop(RESERVED_KEY, None)
+        if meta is None:
+            return cls(address, state, deleted=False)
+        try:
+            return cls._from_meta(address, state, meta)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise damaged(address, f"its {RESERVED_KEY} is malformed ({error!r})") from error
+
+    @classmethod
+    def _from_meta(
+        cls, address: Address, state: dict[str, Any], meta: dict[str, Any]
+    ) -> "Envelope":
+        if meta["schema"] > SCHEMA:
+            raise DamagedObjectError(
+                f"{address} ({address.key}) was written by a newer version (schema "
+                f"{meta['schema']}, known is {SCHEMA}); upgrade this process"
+            )
+        if (meta["type"], meta["id"]) != (address.type, address.id):
+            raise damaged(address, f"it is the document {meta['type']}/{meta['id']}")
+        return cls(
+            address,
+            state,
+            version=int(meta["version"]),
+            created=from_text(meta["created"]),
+            updated=from_text(meta["updated"]),
+            expires={key: from_text(text) for key, text in meta["expires"].items()},
+            expires_at=from_text(meta["expires_at"]) if meta["expires_at"] else None,
+            tokens=TokenWindow.from_json(meta["tokens"], meta["floor"]),
+            deleted=bool(meta["deleted"]),
+        )
+
+    def encode(self) -> tuple[bytes, bytes]:
+        """Return the JSON of the state, and of what we must know with a new random revision.
+
+        The revision makes every object's bytes, and so its ETag, different from all before.
+        """
+        return dumps(self.state), dumps(self._meta())
+
+    def _meta(self) -> dict[str, Any]:
+        tokens, floor = self.tokens.to_json()
+        return {
+            "schema": SCHEMA,
+            "id": self.address.id,
+            "type": self.address.type,
+            "version": self.version,
+            "rev": secrets.token_hex(8),
+            "created": to_text(self.created) if self.created else None,
+            "updated": to_text(self.updated) if self.updated else None,
+            "expires": {key: to_text(time) for key, time in self.expires.items()},
+            "expires_at": to_text(self.expires_at) if self.expires_at else None,
+            "tokens": tokens,
+            "floor": floor,
+            "tx": None,
+            "deleted": self.deleted,
+        }
+
+    def expire(self, now: datetime) -> None:
+        """Forget what has expired by ``now``."""
+        if self.expires_at is not None and self.expires_at <= now:
+            self.clear()
+        for key in [key for key, time in self.expires.items() if time <= now]:
+            del self.expires[key]
+            self.state.pop(key, None)
+
+    def clear(self) -> None:
+        """Turn into a tombstone; version and tokens stay."""
+        self.state, self.expires, self.expires_at, self.deleted = {}, {}, None, True
+
+    def revive(self, now: datetime) -> None:
+        """Start a new life if this is a tombstone."""
+        if self.deleted:
+            self.deleted, self.created = False, now
+
+
+def join(state: bytes, meta: bytes) -> bytes:
+    """Return the bytes of the object that `Envelope.encode` returned in two parts."""
+    comma = b"," if len(state) > len(b"{}") else b""
+    return b'%b%b"%b":%b}\n' % (state[:-1], comma, RESERVED_KEY.encode(), meta)
+
+
+def id_inside(key: str, data: bytes) -> str:
+    """Return the id that an object holds, for the keys that are too short to hold it."""
+    address = Address("?", "?", key)
+    try:
+        return str(_load(address, data)[RESERVED_KEY]["id"])
+    except (KeyError, TypeError) as error:
+        raise damaged(address, "it does not say which id it has") from error
+
+
+def damaged(address: Address, what: str) -> DamagedObjectError:
+    """Return the error for an object that cannot be what was written."""
+    return DamagedObjectError(
+        f"document {address} is damaged: {what}; look at the object {address.key}, and restore or "
+        "remove it"
+    )
+
+
+def _load(address: Address, data: bytes) -> dict[str, Any]:
+    try:
+        state = loads(data)
+    except ValueError as error:
+        raise damaged(address, f"it is not JSON ({error}, {len(data)} bytes)") from error
+    if not isinstance(state, dict):
+        raise damaged(address, f"it is a JSON {type(state).__name__}, not an object")
+    return state

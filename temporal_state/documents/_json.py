@@ -1,0 +1,152 @@
+"""JSON that loses nothing: what it cannot hold exactly is refused with its path.
+
+orjson writes NaN as ``null`` and reads ``2**64`` as a float, both in silence, so one strict walk
+goes before every write. The walk also converts the values that pydantic's JSON mode converts
+(models, dataclasses, times, UUIDs, decimals, enums, tuples), by the same rules.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from temporal_state.errors import InvalidValueError
+
+JSON: TypeAlias = "dict[str, Any] | list[Any] | str | int | float | bool | None"
+
+MAX_DEPTH = 200  # orjson writes 254 levels; the envelope needs some
+_MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
+_CONVERTED = (datetime, date, time, timedelta, Decimal, UUID)
+
+
+def plain(value: Any, path: str = "$") -> Any:
+    """Return ``value`` as new plain JSON values that read back equal.
+
+    Args:
+        value: JSON values, or what pydantic's JSON mode turns into them: models, dataclasses,
+            ``datetime``, ``date``, ``time``, ``timedelta``, ``Decimal``, ``UUID``, enums, tuples.
+        path: What error messages call the value.
+
+    Raises:
+        InvalidValueError: With the path of the first value that JSON cannot hold exactly: NaN,
+            infinities, integers beyond 64 bits, keys that are not strings, lone surrogates, more
+            than 200 levels, sets, bytes and other types.
+    """
+    return _walk(value, path, 0)
+
+
+def plain_object(value: Any, path: str = "$") -> dict[str, Any]:
+    """Return ``value`` as `plain` does, if that is a JSON object; refuse it otherwise."""
+    result = plain(value, path)
+    if not isinstance(result, dict):
+        raise InvalidValueError(
+            f"{path} is {_kind(value)}; a document is a JSON object: give a dict"
+        )
+    return result
+
+
+def dumps(value: Any) -> bytes:
+    """Return the JSON of a value that `plain` has returned."""
+    return orjson.dumps(value)
+
+
+def loads(data: bytes) -> Any:
+    """Return the value of JSON text; raises ``ValueError`` for what is none."""
+    return orjson.loads(data)
+
+
+def _walk(value: Any, path: str, depth: int) -> Any:
+    if value is None or value is True or value is False:
+        return value
+    handler = _HANDLERS.get(type(value))
+    if handler is not None:
+        return handler(value, path, depth)
+    return _convert(value, path, depth)
+
+
+def _text(value: str, path: str, _depth: int) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _refusal(path, "text with a lone surrogate", "remove it") from None
+    return value
+
+
+def _integer(value: int, path: str, _depth: int) -> int:
+    if _MIN_INT <= value <= _MAX_INT:
+        return value
+    raise _refusal(path, "an integer beyond 64 bits", "store it as a string")
+
+
+def _float(value: float, path: str, _depth: int) -> float:
+    if math.isfinite(value):
+        return value
+    raise _refusal(path, repr(value), "store None or a string")
+
+
+def _object(value: dict[Any, Any], path: str, depth: int) -> dict[str, Any]:
+    _check_depth(path, depth)
+    result = {}
+    for key, item in value.items():
+        if type(key) is not str:
+            if not isinstance(key, str):
+                raise _refusal(path, f"an object with the key {key!r}", "use strings as keys")
+            key = str(key.value if isinstance(key, Enum) else key)  # noqa: PLW2901
+        where = f"{path}.{_text(key, path, depth)}"
+        result[key] = _walk(item, where, depth + 1)
+    if len(result) != len(value):
+        raise _refusal(path, "an object with two keys of the same text", "use different keys")
+    return result
+
+
+def _array(value: list[Any] | tuple[Any, ...], path: str, depth: int) -> list[Any]:
+    _check_depth(path, depth)
+    return [_walk(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+
+
+def _convert(value: Any, path: str, depth: int) -> Any:
+    if isinstance(value, Enum):
+        return _walk(value.value, path, depth)
+    if isinstance(value, BaseModel):
+        return _walk(value.model_dump(mode="json"), path, depth)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return _walk(fields, path, depth)
+    if isinstance(value, _CONVERTED):
+        return _walk(to_jsonable_python(value), path, depth)
+    for base, handler in _HANDLERS.items():
+        if isinstance(value, base):
+            return handler(base(value), path, depth)
+    raise _refusal(path, _kind(value), "store a JSON value, a model or a dataclass")
+
+
+def _check_depth(path: str, depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        raise _refusal(f"{path[:80]}...", f"more than {MAX_DEPTH} levels deep", "flatten it")
+
+
+def _refusal(path: str, found: str, remedy: str) -> InvalidValueError:
+    return InvalidValueError(f"{path} is {found}, which JSON cannot hold exactly; {remedy}")
+
+
+def _kind(value: Any) -> str:
+    return f"of type {type(value).__name__}"
+
+
+_HANDLERS: dict[type, Callable[[Any, str, int], Any]] = {
+    str: _text,
+    int: _integer,
+    float: _float,
+    dict: _object,
+    list: _array,
+    tuple: _array,
+}

@@ -1,0 +1,88 @@
+"""Where documents lie: the one place that knows the layout of the store.
+
+persistent-artifacts/apps/{app}/{type}/{id}/config.json
+persistent-artifacts/apps/{app}/runs/{namespace}/...
+persistent-artifacts/apps/{app}/tenants/{tenant}/...       the same again for each tenant
+"""
+
+from dataclasses import dataclass
+
+from temporal_state.documents._ids import check_id
+from temporal_state.documents._types import check_type
+from temporal_state.storage import KEPT_OF_LONG, decode_name, encode_name, encode_prefix
+
+_FILE = "config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One document: what it is called, and the key of its object."""
+
+    type: str
+    id: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.type}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The part of a store that belongs to one application, or to one tenant of it."""
+
+    app: str
+    tenant: str | None = None
+
+    def __post_init__(self) -> None:
+        check_id(self.app, "app")
+        if self.tenant is not None:
+            check_id(self.tenant, "tenant")
+
+    @property
+    def base(self) -> str:
+        """The prefix of all keys, without a ``/`` at its end."""
+        base = f"persistent-artifacts/apps/{encode_name(self.app)}"
+        return base if self.tenant is None else f"{base}/tenants/{encode_name(self.tenant)}"
+
+    def document(self, id: str, type: str) -> Address:
+        """Return the address of a document; refuse ids and types as the API promises."""
+        checked_type, checked_id = check_type(type), check_id(id)
+        key = f"{self.base}/{checked_type}/{encode_name(checked_id)}/{_FILE}"
+        return Address(checked_type, checked_id, key)
+
+    def own_document(self, namespace: str, workflow_id: str, chain: str) -> Address:
+        """Return the address of the own document of a chain of runs.
+
+        Never refuses: Temporal decides what may be a workflow id.
+        """
+        id = f"{namespace}/{workflow_id}/{chain}"
+        key = f"{self._own(namespace, workflow_id)}/{encode_name(chain)}/{_FILE}"
+        return Address("runs", id, key)
+
+    def chains(self, namespace: str, workflow_id: str) -> Address:
+        """Return the address of the list of a workflow id's chains that have a document."""
+        key = f"{self._own(namespace, workflow_id)}/chains.json"
+        return Address("runs", f"{namespace}/{workflow_id}", key)
+
+    def _own(self, namespace: str, workflow_id: str) -> str:
+        return f"{self.base}/runs/{encode_name(namespace)}/own/{encode_name(workflow_id)}"
+
+    def prefix(self, type: str, id_prefix: str = "") -> str:
+        """Return a prefix of the keys of all documents whose id starts so.
+
+        Ids that are too long to be kept in their key may be found besides; see `id_of`.
+        """
+        return f"{self.base}/{check_type(type)}/{encode_prefix(id_prefix)[:KEPT_OF_LONG]}"
+
+    def segment_of(self, key: str) -> str | None:
+        """Return the encoded id in a document's key; ``None`` for another object's key."""
+        segment, _, file = key.removeprefix(f"{self.base}/").partition("/")[2].partition("/")
+        return segment if file == _FILE else None
+
+    def id_of(self, segment: str) -> str | None:
+        """Return the id of an encoded id; ``None`` if only the object itself has it."""
+        return decode_name(segment)
+
+    def key_of(self, type: str, segment: str) -> str:
+        """Return the key of the document with an encoded id."""
+        return f"{self.base}/{check_type(type)}/{segment}/{_FILE}"

@@ -1,0 +1,23 @@
+"""Times in documents: UTC, ISO 8601 with a ``Z``, so that text order is time order."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+Clock: TypeAlias = Callable[[], datetime]
+"""Returns the present time as an aware ``datetime``."""
+
+
+def utc_now() -> datetime:
+    """Return the wall clock's time, in UTC."""
+    return datetime.now(UTC)
+
+
+def to_text(time: datetime) -> str:
+    """Return an aware time as text: always UTC, always with microseconds."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_text(text: str) -> datetime:
+    """Return the time that `to_text` wrote; raises ``ValueError`` for other text."""
+    return datetime.fromisoformat(text).astimezone(UTC)

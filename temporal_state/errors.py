@@ -1,0 +1,118 @@
+"""Every error of this package, in one tree.
+
+Each class also derives from the builtin that a caller would catch without knowing us, and says
+whether trying again can help: that decides what Temporal retries.
+
+    StateError
+    ├── InvalidNameError (ValueError)          an id, type, app or tenant that is refused
+    │   └── PathTraversalError                 ... because it tries to leave its place
+    ├── InvalidValueError (ValueError)         a value that JSON cannot hold exactly
+    ├── InvalidDocumentError (ValueError)      a document that does not fit the model asked for
+    ├── TooLargeError (ValueError)             a document or result over its size limit
+    ├── ConflictError                          the object is not what the caller expected
+    ├── TokenExpiredError                      a change too old to tell whether it was applied
+    ├── ConfigurationError (RuntimeError)      plugin, backend or URL set up in a way that cannot work
+    ├── ContextError (RuntimeError)            called from a place where it has no meaning
+    └── StoreError (OSError)                   the store did not do what it was asked
+        ├── StoreFullError                     no space, quota, or file size limit
+        ├── StorePermissionError (PermissionError)  read-only, or not ours
+        ├── StoreTimeoutError (TimeoutError)   no answer in time; the outcome is unknown
+        └── DamagedObjectError                 an object that cannot be what was written
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "ConfigurationError",
+    "ConflictError",
+    "ContextError",
+    "DamagedObjectError",
+    "InvalidDocumentError",
+    "InvalidNameError",
+    "InvalidValueError",
+    "PathTraversalError",
+    "StateError",
+    "StoreError",
+    "StoreFullError",
+    "StorePermissionError",
+    "StoreTimeoutError",
+    "TokenExpiredError",
+    "TooLargeError",
+]
+
+
+class StateError(Exception):
+    """Base of all errors of this package.
+
+    Attributes:
+        retryable: Whether the same call can succeed later without a change by the caller.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidNameError(StateError, ValueError):
+    """An id, type, app, tenant or key breaks the rule for its kind."""
+
+
+class PathTraversalError(InvalidNameError):
+    """Raised when a path traversal attempt is detected."""
+
+
+class InvalidValueError(StateError, ValueError):
+    """A value cannot be held by JSON exactly; the message has its path."""
+
+
+class InvalidDocumentError(StateError, ValueError):
+    """A stored document does not fit the model that was asked for; the message has the field."""
+
+
+class TooLargeError(StateError, ValueError):
+    """A document, argument or result is over its size limit; the message has both sizes."""
+
+
+class ConflictError(StateError):
+    """An object is not in the state that the caller made a condition of."""
+
+
+class TokenExpiredError(StateError):
+    """A change is older than the memory of applied changes, so it is refused, not repeated."""
+
+
+class ConfigurationError(StateError, RuntimeError):
+    """The package is set up in a way that cannot work."""
+
+
+class ContextError(StateError, RuntimeError):
+    """A function was called where it has no meaning, such as outside of a workflow."""
+
+
+class StoreError(StateError, OSError):
+    """The store could not do what it was asked; the object is as it was, unless said otherwise."""
+
+    retryable = True
+
+
+class StoreFullError(StoreError):
+    """No space, quota or inode is left, or the file would pass the process's size limit."""
+
+
+class StorePermissionError(StoreError, PermissionError):
+    """The store is read-only or belongs to somebody else."""
+
+
+class StoreTimeoutError(StoreError, TimeoutError):
+    """The store did not answer in time; whether a change was made is unknown."""
+
+
+class DamagedObjectError(StoreError):
+    """An object exists but cannot be what was written: truncated, not JSON, or another's."""
+
+    retryable = False

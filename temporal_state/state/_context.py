@@ -1,0 +1,39 @@
+"""One call, three contexts: the single place that asks where it is called from."""
+
+from typing import Any
+
+from temporalio import activity, workflow
+
+from temporal_state._default import default_backend, open_default_backend
+from temporal_state.backend import join_location
+from temporal_state.documents import Caller, Layout
+from temporal_state.temporal import CURRENT_CALL, Request, WorkflowRun, perform, perform_in_workflow
+
+
+async def perform_here(request: Request) -> Any:
+    """Perform an operation as the calling code's context demands.
+
+    In workflow code by an activity; in an activity on its worker's store; elsewhere on the
+    process's default store, as in an activity of a worker without our plugin.
+    """
+    if workflow.in_workflow():
+        return await perform_in_workflow(request)
+    if activity.in_activity() and (call := CURRENT_CALL.get(None)) is not None:
+        return await perform(call.backend, request, call.caller(request), call.own())
+    return await perform(await open_default_backend(), request, Caller(), None)
+
+
+def location(id: str, type: str) -> str:
+    """Return where a document lies in the store that the calling code uses."""
+    url, layout = _store_here()
+    return join_location(url, layout.document(id, type).key)
+
+
+def _store_here() -> tuple[str, Layout]:
+    if workflow.in_workflow():
+        settings = WorkflowRun.current().settings
+        return settings.url, settings.layout
+    if activity.in_activity() and (call := CURRENT_CALL.get(None)) is not None:
+        return call.backend.url, call.backend.layout
+    backend = default_backend()
+    return backend.url, backend.layout

@@ -1,0 +1,167 @@
+"""`StateStore`: documents by id, called the same way in workflows, activities and scripts.
+
+The first three methods, their parameter names and their results are those of the state store that
+Temporal applications in Python already use, to the letter.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from temporal_state.documents import (
+    Page,
+    StateType,
+    check_id,
+    check_key_name,
+    check_state,
+    check_type,
+    plain,
+    plain_object,
+    to_model,
+)
+from temporal_state.state._context import location, perform_here
+from temporal_state.temporal import Delete, Exists, Get, List, Merge, Replace, Set
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class StateStore:
+    """Documents of JSON, found by type and id, shared by all code that knows the id.
+
+    Every method raises `PathTraversalError` (a ``ValueError``) for an id that tries to escape,
+    before any I/O; `InvalidValueError` (a ``ValueError``) for values that JSON cannot hold; and
+    `StoreError` (an ``OSError``) when the store fails. An unreadable store is never ``{}``.
+    """
+
+    @classmethod
+    async def get_state(cls, id: str, type: str) -> dict[str, Any]:
+        """Return the state, ``{}`` when there is none."""
+        state: dict[str, Any] = await perform_here(Get(id=check_id(id), type=check_type(type)))
+        return state
+
+    @classmethod
+    async def save_state(
+        cls, key: str, value: Any, id: str, type: str, *, ttl: timedelta | None = None
+    ) -> None:
+        """Set one key of the state, keep the others.
+
+        Args:
+            key: The top-level key.
+            value: Any JSON value, or what pydantic's JSON mode makes one.
+            id: The document's id.
+            type: A `StateType`, or a type of your own.
+            ttl: How long the key lives; by default until it is changed.
+        """
+        await perform_here(
+            Set(
+                key=check_key_name(key),
+                value=plain(value, f"$.{key}"),
+                id=check_id(id),
+                type=check_type(type),
+                ttl_seconds=seconds(ttl),
+            )
+        )
+
+    @classmethod
+    async def save_state_object(
+        cls, id: str, value: Mapping[str, Any], type: str, *, ttl: timedelta | None = None
+    ) -> dict[str, Any]:
+        """Set each key of ``value``, keep the others; return the whole state.
+
+        Args:
+            id: The document's id.
+            value: What to merge into the state.
+            type: A `StateType`, or a type of your own.
+            ttl: How long the keys of ``value`` live; by default until they are changed.
+        """
+        state: dict[str, Any] = await perform_here(
+            Merge(
+                value=check_state(value),
+                id=check_id(id),
+                type=check_type(type),
+                ttl_seconds=seconds(ttl),
+            )
+        )
+        return state
+
+    @classmethod
+    async def replace_state(
+        cls, id: str, value: Mapping[str, Any], type: str, *, ttl: timedelta | None = None
+    ) -> dict[str, Any]:
+        """Make ``value`` the whole state; after ``ttl`` the whole document is gone."""
+        state: dict[str, Any] = await perform_here(
+            Replace(
+                value=check_state(value),
+                id=check_id(id),
+                type=check_type(type),
+                ttl_seconds=seconds(ttl),
+            )
+        )
+        return state
+
+    @classmethod
+    async def delete_state(cls, id: str, type: str) -> bool:
+        """Delete the document; return whether there was one."""
+        return bool(await perform_here(Delete(id=check_id(id), type=check_type(type))))
+
+    @classmethod
+    async def state_exists(cls, id: str, type: str) -> bool:
+        """Return whether there is a document that has not expired."""
+        return bool(await perform_here(Exists(id=check_id(id), type=check_type(type))))
+
+    @classmethod
+    async def list_states(
+        cls, type: str, prefix: str = "", *, limit: int = 100, cursor: str | None = None
+    ) -> Page:
+        """Return the ids of a type that start with ``prefix``, a page at a time.
+
+        Args:
+            type: The type of the documents.
+            prefix: What their ids start with; empty for all.
+            limit: At most that many ids, 1 to 1,000.
+            cursor: The ``cursor`` of the page before.
+        """
+        page = await perform_here(List(check_type(type), prefix, limit, cursor))
+        return Page(page["ids"], page["cursor"])
+
+    @classmethod
+    async def load_state(cls, id: str, model: type[M], type: str) -> M:
+        """Return the state as a pydantic model.
+
+        Raises:
+            InvalidDocumentError: It does not fit; names the fields, not their values.
+        """
+        return to_model(model, await cls.get_state(id, type), f"{type}/{id}")
+
+    @classmethod
+    async def save_model(cls, id: str, value: M, type: str) -> M:
+        """Merge the fields of a pydantic model into the state; return the whole as that model."""
+        state = await cls.save_state_object(id, plain_object(value), type)
+        return to_model(value.__class__, state, f"{type}/{id}")
+
+
+def build_state_store_path(id: str, state_type: str) -> str:
+    """Return where a document lies: a path for local files, otherwise a URL.
+
+    Args:
+        id: The document's id.
+        state_type: A `StateType`, or a type of your own.
+
+    Raises:
+        PathTraversalError: ``id`` tries to escape from its place.
+
+    Example:
+        >>> build_state_store_path("workflow-123", StateType.WORKFLOWS)
+        './local/tmp/persistent-artifacts/apps/default/workflows/workflow-123/config.json'
+    """
+    return location(check_id(id), check_type(state_type))
+
+
+def seconds(ttl: timedelta | None) -> float | None:
+    """Return a lifetime as requests carry it."""
+    return None if ttl is None else ttl.total_seconds()
+
+
+__all__ = ["StateStore", "StateType", "build_state_store_path"]

@@ -1,0 +1,34 @@
+"""Objects under names: what every other layer stands on.
+
+Nothing here knows of documents, runs or Temporal.
+"""
+
+from temporal_state.storage._keys import check_key, check_prefix
+from temporal_state.storage._local import LocalStore
+from temporal_state.storage._memory import MemoryStore
+from temporal_state.storage._names import (
+    KEPT_OF_LONG,
+    MAX_ENCODED,
+    decode_name,
+    encode_name,
+    encode_prefix,
+)
+from temporal_state.storage._open import open_store
+from temporal_state.storage._protocol import Change, Object, ObjectInfo, ObjectStore
+
+__all__ = [
+    "KEPT_OF_LONG",
+    "MAX_ENCODED",
+    "Change",
+    "LocalStore",
+    "MemoryStore",
+    "Object",
+    "ObjectInfo",
+    "ObjectStore",
+    "check_key",
+    "check_prefix",
+    "decode_name",
+    "encode_name",
+    "encode_prefix",
+    "open_store",
+]

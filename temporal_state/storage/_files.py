@@ -1,0 +1,233 @@
+"""File primitives that a hostile tree cannot lead astray, and that tell the truth about flushes.
+
+Every path is walked from an open descriptor of the root, one segment at a time, and no step
+follows a symbolic link. To resolve a path first and open it afterwards looks simpler, but a link
+that is flipped in between escapes. Only regular files are read, so a FIFO cannot hang a reader.
+
+A write is acknowledged after the file, then its name, were flushed. A failed flush is never tried
+again: the kernel has dropped the pages by then, and a second call would report success.
+"""
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from temporal_state.errors import (
+    DamagedObjectError,
+    StateError,
+    StoreError,
+    StoreFullError,
+    StorePermissionError,
+    StoreTimeoutError,
+)
+
+if sys.platform != "win32":  # importable there, so that memory and object storage work
+    import fcntl
+
+    _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+PRIVATE = ".temporal_state"  # holds locks and temporary files; no key can spell it
+
+_PRUNE_RACES = 100  # each lost one means that another delete emptied the folder at that moment
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_WRONG_KIND = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV}
+_REMEDIES = {
+    errno.EXDEV: "keep everything below the root on one file system",
+    errno.EMFILE: "raise the limit of open files, or close what is not needed",
+    errno.ENFILE: "raise the system's limit of open files",
+    errno.EIO: "look for disk errors in the system's log; read the object before trying again",
+}
+
+
+def open_directory(name: str, parent: int | None = None) -> int:
+    """Return a descriptor of a directory; a symbolic link in its place is an error."""
+    return os.open(name, _DIRECTORY, dir_fd=parent)
+
+
+def descend(root: int, names: Sequence[str], *, make: bool = False) -> int:
+    """Return a new descriptor of the directory that ``names`` lead to from ``root``."""
+    here = os.dup(root)
+    try:
+        for name in names:
+            below = _enter_or_make(here, name) if make else open_directory(name, here)
+            here, above = below, here
+            os.close(above)
+    except BaseException as error:
+        os.close(here)
+        if isinstance(error, FileNotFoundError):
+            require_root(root)
+        raise
+    return here
+
+
+@contextmanager
+def directory(root: int, names: Sequence[str], *, make: bool = False) -> Iterator[int]:
+    """Hold the descriptor of `descend` for the length of a block."""
+    descriptor = descend(root, names, make=make)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _enter_or_make(parent: int, name: str) -> int:
+    # A directory that another writer made a moment ago needs no flush of ours: journals keep
+    # order, so the flush of a file inside it takes the older entry of the directory along.
+    try:
+        return open_directory(name, parent)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            os.mkdir(name, dir_fd=parent)
+        sync(parent)
+        return open_directory(name, parent)
+
+
+def read(root: int, key: str) -> bytes | None:
+    """Return the bytes of a regular file, or ``None`` if there is no such name."""
+    *folders, name = key.split("/")
+    try:
+        with directory(root, folders) as folder:
+            file = os.open(name, _READ, dir_fd=folder)
+    except FileNotFoundError:
+        require_root(root)
+        return None
+    try:
+        return _read_all(file, _regular(os.fstat(file), key).st_size)
+    finally:
+        os.close(file)
+
+
+def _read_all(file: int, size: int) -> bytes:
+    pieces = []
+    while piece := os.read(file, size + 1):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def status(root: int, key: str) -> os.stat_result | None:
+    """Return what the file system knows of a regular file, or ``None`` if it is not there."""
+    *folders, name = key.split("/")
+    try:
+        with directory(root, folders) as folder:
+            return _regular(os.stat(name, dir_fd=folder, follow_symlinks=False), key)
+    except FileNotFoundError:
+        require_root(root)
+        return None
+
+
+def _regular(found: os.stat_result, key: str) -> os.stat_result:
+    if stat.S_ISREG(found.st_mode):
+        return found
+    kind = stat.filemode(found.st_mode)
+    raise DamagedObjectError(
+        f"{key!r} is no regular file ({kind}), so it is no object; move it out of the store"
+    )
+
+
+def create(folder: int, name: str, data: bytes) -> None:
+    """Write a new file and flush it."""
+    file = os.open(name, _CREATE, 0o666, dir_fd=folder)
+    try:
+        rest = memoryview(data)
+        while rest:  # a limit or a full disk may cut a write short before it is an error
+            rest = rest[os.write(file, rest) :]
+        sync(file)
+    finally:
+        os.close(file)
+
+
+def place(root: int, key: str, source: int, temporary: str) -> None:
+    """Rename a temporary file to its key, make its folders if need be, and flush the name."""
+    *folders, name = key.split("/")
+    for _ in range(_PRUNE_RACES):
+        with suppress(FileNotFoundError), directory(root, folders, make=True) as folder:
+            os.rename(temporary, name, src_dir_fd=source, dst_dir_fd=folder)
+            sync(folder)
+            return
+        require_root(root)
+    raise StoreError(
+        f"cannot write {key!r}: its folder or temporary file vanishes whenever it is made; "
+        "stop whatever removes files below the root"
+    )
+
+
+def remove(root: int, key: str) -> bool:
+    """Remove a regular file for good, and folders that are empty then."""
+    *folders, name = key.split("/")
+    try:
+        with directory(root, folders) as folder:
+            _regular(os.stat(name, dir_fd=folder, follow_symlinks=False), key)
+            os.unlink(name, dir_fd=folder)
+            sync(folder)
+    except FileNotFoundError:
+        require_root(root)
+        return False
+    _prune(root, folders)
+    return True
+
+
+def _prune(root: int, folders: Sequence[str]) -> None:
+    # The object is gone already, so whatever ends the way up (as a rule ENOTEMPTY) is no failure.
+    with suppress(OSError):
+        for depth in range(len(folders) - 1, -1, -1):
+            with directory(root, folders[:depth]) as parent:
+                os.rmdir(folders[depth], dir_fd=parent)
+
+
+def sync(descriptor: int) -> None:
+    """Flush a file or a directory to the disk itself."""
+    if sys.platform == "darwin":  # fsync leaves the data in the drive's cache there
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def require_root(root: int) -> None:
+    """Tell "nothing there" from "everything gone".
+
+    Raises:
+        StoreError: The root directory itself was removed.
+    """
+    if os.fstat(root).st_nlink == 0:
+        raise StoreError(
+            "the root directory of the store was removed while the store was open; restore it and "
+            "open the store again"
+        )
+
+
+@contextmanager
+def reporting(action: str, key: str) -> Iterator[None]:
+    """Turn the `OSError` of a block into an error of this package.
+
+    Args:
+        action: What was tried, as in "cannot ``action``".
+        key: What it was tried with.
+    """
+    try:
+        yield
+    except StateError:
+        raise
+    except OSError as error:
+        raise _store_error(error, f"cannot {action} {key!r}: {error.strerror}") from error
+
+
+def _store_error(error: OSError, what: str) -> StoreError:
+    if error.errno in _FULL:
+        return StoreFullError(f"{what}; free space, or raise the quota or file size limit")
+    if error.errno in _DENIED:
+        return StorePermissionError(f"{what}; check owner, mode and mount options of the root")
+    if error.errno == errno.ETIMEDOUT:
+        return StoreTimeoutError(f"{what}; read the object before trying again")
+    if error.errno in _WRONG_KIND:
+        return DamagedObjectError(
+            f"{what}; something else (a symbolic link, say) is in the place of a file or folder of "
+            "the store: move it away"
+        )
+    remedy = _REMEDIES.get(error.errno or 0, "look into the system's log, then try again")
+    return StoreError(f"{what}; {remedy}")

@@ -1,0 +1,102 @@
+"""Temporary files, in one directory for each open store, so that sweeping them is cheap and safe.
+
+Temporary files beside their targets would have to be looked for in the whole tree after a crash,
+and an age limit would have to guess whether their writer lives. Here the owner holds a lock on its
+directory, which the kernel drops when the owner dies however it dies. So the cost of a sweep is the
+number of dead owners, not of documents, and a living owner is never swept.
+"""
+
+import itertools
+import os
+import secrets
+import sys
+from contextlib import suppress
+
+from temporal_state.storage._files import PRIVATE, create, directory, open_directory, place
+
+if sys.platform != "win32":
+    import fcntl
+
+_FOLDERS = (PRIVATE, "tmp")
+
+
+class Session:
+    """The temporary files of one open store."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._numbers = itertools.count()
+        with directory(root, _FOLDERS, make=True) as parent:
+            self._name, self._folder = _claim(parent)
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody has removed the directory."""
+        return os.fstat(self._folder).st_nlink == 0
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write an object as a whole: it is durable when this returns, else as it was."""
+        temporary = str(next(self._numbers))
+        try:
+            create(self._folder, temporary, data)
+            place(self._root, key, self._folder, temporary)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=self._folder)
+            raise
+
+    def close(self) -> None:
+        """Remove the directory and let go of it."""
+        try:
+            with suppress(OSError), directory(self._root, _FOLDERS) as parent:
+                _discard(parent, self._name, self._folder)
+            fcntl.flock(self._folder, fcntl.LOCK_UN)
+        finally:
+            os.close(self._folder)
+
+
+def sweep(root: int) -> None:
+    """Remove what dead owners left behind; what cannot be removed now can wait."""
+    with suppress(OSError), directory(root, _FOLDERS) as parent:
+        for name in os.listdir(parent):  # noqa: PTH208 - pathlib takes no descriptor
+            with suppress(OSError):
+                _sweep_one(parent, name)
+
+
+def _sweep_one(parent: int, name: str) -> None:
+    folder = open_directory(name, parent)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            _discard(parent, name, folder)
+        finally:
+            fcntl.flock(folder, fcntl.LOCK_UN)
+    finally:
+        os.close(folder)
+
+
+def _discard(parent: int, name: str, folder: int) -> None:
+    for file in os.listdir(folder):
+        os.unlink(file, dir_fd=folder)
+    os.rmdir(name, dir_fd=parent)
+
+
+def _claim(parent: int) -> tuple[str, int]:
+    while True:
+        name = secrets.token_hex(16)
+        os.mkdir(name, dir_fd=parent)
+        with suppress(FileNotFoundError):
+            folder = open_directory(name, parent)
+            if _lock_own(parent, name, folder):
+                return name, folder
+            os.close(folder)
+
+
+def _lock_own(parent: int, name: str, folder: int) -> bool:
+    # Before the lock is ours, the directory looks like a dead owner's: a sweeper may have taken it.
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(found, os.fstat(folder))

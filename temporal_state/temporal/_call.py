@@ -1,0 +1,78 @@
+"""What we know of one activity attempt: which store, which run, which step, what time it is.
+
+Time is Temporal's, so that a test that skips a day sees keys expire. For a remote activity that is
+its start, by the server's clock, and what has passed since. All times of a local activity are the
+worker's wall clock, so the workflow's time comes along in the header.
+"""
+
+import time
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+
+from temporalio import activity
+
+from temporal_state.backend import StateBackend
+from temporal_state.documents import Caller, Token, dumps
+from temporal_state.runs import ChainRef
+from temporal_state.temporal._names import Occurrences, digest
+from temporal_state.temporal._wire import ACTIVITY_PREFIX, CallHeader, Request
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityCall:
+    """One attempt of one activity."""
+
+    backend: StateBackend
+    info: activity.Info
+    header: CallHeader | None
+    max_result: int
+    started: float = field(default_factory=time.monotonic)
+    changes: Occurrences = field(default_factory=Occurrences)
+
+    def now(self) -> datetime:
+        """Return the present time by Temporal's clock."""
+        passed = timedelta(seconds=time.monotonic() - self.started)
+        if self.info.is_local and self.header is not None:
+            return self.header.now + passed
+        return self.info.started_time + passed
+
+    def own(self) -> ChainRef | None:
+        """Return the chain of the run that this activity belongs to, if it is known."""
+        info = self.info
+        namespace = info.workflow_namespace or info.namespace
+        if self.header is not None and info.workflow_id is not None:
+            return ChainRef(namespace, info.workflow_id, self.header.chain)
+        if info.workflow_id is None and info.activity_run_id is not None:
+            return ChainRef(namespace, info.activity_id, info.activity_run_id)
+        return None
+
+    def caller(self, request: Request) -> Caller:
+        """Return on whose behalf ``request`` is made: with this time, and its token."""
+        token = None
+        if request.changes:
+            token = Token(self._name_of(request), self._scheduled())
+        return Caller(self.now(), token, self.max_result if self._is_ours() else None)
+
+    def _name_of(self, request: Request) -> str:
+        step = self._step()
+        if self._is_ours():
+            return step
+        content = digest(step, request.operation, dumps(asdict(request)))  # type: ignore[call-overload]
+        return digest(content, str(self.changes.next(content)))
+
+    def _is_ours(self) -> bool:
+        return self.info.activity_type.startswith(ACTIVITY_PREFIX)
+
+    def _step(self) -> str:
+        if self.header is not None:
+            return self.header.step
+        run = self.info.workflow_run_id or self.info.activity_run_id or ""
+        return digest(run, self.info.activity_id)
+
+    def _scheduled(self) -> datetime:
+        return self.header.now if self.header is not None else self.info.scheduled_time
+
+
+CURRENT_CALL: ContextVar[ActivityCall] = ContextVar("temporal_state_activity_call")
+"""The attempt that the present code runs for; set in activities of workers with our plugin."""

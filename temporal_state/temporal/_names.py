@@ -1,0 +1,56 @@
+"""Names for calls, derived from what they do.
+
+Activity ids will not do: after a failed workflow task the ids of local activities move to other
+calls. So a call is named by the run, its content, and how many calls of that content came before
+it; counted in workflow code, which Temporal repeats the same way.
+"""
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from temporalio.converter import PayloadConverter
+
+
+class Occurrences:
+    """Counts how often each content has been seen."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def next(self, digest: str) -> int:
+        """Return how many times ``digest`` was seen before, and count this one."""
+        key = int(digest[:16], 16)
+        with self._lock:
+            count = self._seen.get(key, 0)
+            self._seen[key] = count + 1
+        return count
+
+
+def digest(*parts: str | bytes) -> str:
+    """Return 128 bits of BLAKE2b of the parts, in hexadecimal; ("a", "b") is not ("ab",)."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part if isinstance(part, bytes) else part.encode()
+        hasher.update(len(data).to_bytes(8, "big"))
+        hasher.update(data)
+    return hasher.hexdigest()
+
+
+def digest_of_arguments(converter: PayloadConverter, arguments: Sequence[Any]) -> str:
+    """Return the digest of arguments as they are before any codec, whose nonce would change it.
+
+    Arguments that cannot be converted get one digest for all: Temporal is about to refuse them.
+    """
+    try:
+        payloads = converter.to_payloads(arguments)
+    except Exception:  # noqa: BLE001 naming a call must never be what fails it
+        return digest("unconvertible")
+    parts = [part for payload in payloads for part in (_encoding(payload), payload.data)]
+    return digest(*parts)
+
+
+def _encoding(payload: Any) -> bytes:
+    return bytes(payload.metadata.get("encoding", b""))

@@ -1,0 +1,156 @@
+"""The one line that a user adds: `StatePlugin` on a client, a worker, or both.
+
+The SDK hands a client's plugins to its workers, and applies a plugin twice that is given to both.
+Twice is once here; two different ones on one worker could only fight, so they are an error.
+"""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import temporalio.client
+import temporalio.worker
+from temporalio.client import ClientConfig, WorkflowHistory
+from temporalio.service import ConnectConfig, ServiceClient
+from temporalio.worker import (
+    Replayer,
+    ReplayerConfig,
+    Worker,
+    WorkerConfig,
+    WorkflowReplayResult,
+    WorkflowRunner,
+)
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from temporal_state.backend import StateBackend
+from temporal_state.errors import ConfigurationError, StateError
+from temporal_state.storage import ObjectStore
+from temporal_state.temporal._activities import ACTIVITIES
+from temporal_state.temporal._interceptor import StateInterceptor
+from temporal_state.temporal._run import WorkflowSettings
+
+MAX_PAYLOAD = 1024 * 1024
+"""Bytes of JSON; a codec may nearly double it and still pass Temporal's 2 MB."""
+
+
+class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
+    """Gives workflows and activities of a worker their state.
+
+    Example:
+        Worker(client, task_queue="imports", workflows=[Import],
+               plugins=[StatePlugin("./local/tmp", app="billing")])
+
+    Args:
+        backend: A URL or path, or a `StateBackend`; as `StateBackend.open` takes it.
+        app: The application whose state this is. Not together with a `StateBackend`.
+        operation_timeout: How long one operation that workflow code awaits may take, all retries
+            included; then it raises.
+    """
+
+    def __init__(
+        self,
+        backend: str | os.PathLike[str] | ObjectStore | StateBackend | None = None,
+        *,
+        app: str | None = None,
+        operation_timeout: timedelta = timedelta(minutes=1),
+    ) -> None:
+        if not isinstance(backend, StateBackend):
+            backend = StateBackend.open(backend, app=app)
+        elif app is not None and app != backend.layout.app:
+            raise ConfigurationError(
+                f"app={app!r} differs from the app {backend.layout.app!r} of the backend given; "
+                "leave app= away"
+            )
+        self.backend = backend
+        settings = WorkflowSettings(
+            url=backend.url,
+            layout=backend.layout,
+            max_payload=MAX_PAYLOAD,
+            # The store's own timeout comes first, since its error says more.
+            attempt_timeout=backend.limits.operation_timeout + timedelta(seconds=5),
+            operation_timeout=operation_timeout,
+        )
+        self._interceptor = StateInterceptor(backend, settings)
+
+    def name(self) -> str:
+        """Return the name that Temporal shows for this plugin."""
+        return "temporal_state.StatePlugin"
+
+    def configure_client(self, config: ClientConfig) -> ClientConfig:
+        """See base class."""
+        return config
+
+    async def connect_service_client(
+        self, config: ConnectConfig, next: Callable[[ConnectConfig], Awaitable[ServiceClient]]
+    ) -> ServiceClient:
+        """See base class."""
+        return await next(config)
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """See base class.
+
+        Raises:
+            ConfigurationError: The worker has another `StatePlugin` with other settings.
+        """
+        if self._is_applied(config.get("interceptors")):
+            return config
+        config["interceptors"] = [*config.get("interceptors", []), self._interceptor]
+        config["activities"] = [*config.get("activities", []), *ACTIVITIES]
+        self._configure_workflows(config)
+        return config
+
+    async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
+        """See base class."""
+        interceptors = worker.config(active_config=True).get("interceptors", [])
+        if self._interceptor not in interceptors:
+            await next(worker)
+            return
+        async with self.backend:
+            await next(worker)
+
+    def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
+        """See base class."""
+        if self._is_applied(config.get("interceptors")):
+            return config
+        config["interceptors"] = [*config.get("interceptors", []), self._interceptor]
+        self._configure_workflows(config)
+        return config
+
+    def run_replayer(
+        self,
+        replayer: Replayer,
+        histories: AsyncIterator[WorkflowHistory],
+        next: Callable[
+            [Replayer, AsyncIterator[WorkflowHistory]],
+            AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]],
+        ],
+    ) -> AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]]:
+        """See base class."""
+        return next(replayer, histories)
+
+    def _is_applied(self, interceptors: Any) -> bool:
+        for other in interceptors or []:
+            if isinstance(other, StateInterceptor):
+                if self._interceptor.does_the_same_as(other):
+                    return True
+                raise ConfigurationError(
+                    f"this worker has two different StatePlugins, for {other.backend!r} and "
+                    f"{self.backend!r}; give it one (a client's plugins are its workers' too)"
+                )
+        return False
+
+    def _configure_workflows(self, config: WorkerConfig | ReplayerConfig) -> None:
+        failures = config.get("workflow_failure_exception_types", [])
+        config["workflow_failure_exception_types"] = [*failures, StateError]
+        config["workflow_runner"] = _with_passthrough(config["workflow_runner"])
+
+
+def _with_passthrough(runner: WorkflowRunner) -> WorkflowRunner:
+    # Workflow code imports this package without ceremony, and shares its classes with us.
+    if not isinstance(runner, SandboxedWorkflowRunner):
+        return runner
+    restrictions = runner.restrictions.with_passthrough_modules("temporal_state")
+    return replace(runner, restrictions=restrictions)

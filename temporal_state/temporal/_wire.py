@@ -1,0 +1,147 @@
+"""Everything that crosses the border to Temporal: names, requests, and the header.
+
+The requests are plain dataclasses of JSON values, so any data converter carries them, and workers
+in other languages can call the activities too.
+"""
+
+from dataclasses import KW_ONLY, dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import PayloadConverter
+
+from temporal_state.documents import from_text, to_text
+
+HEADER = "temporal-state"
+ACTIVITY_PREFIX = "temporal_state."
+
+
+class Request:
+    """One operation; its activity's name is ``temporal_state.`` and ``operation``."""
+
+    operation: ClassVar[str]
+    changes: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class DocumentRequest(Request):
+    """An operation on one document.
+
+    Attributes:
+        id: The document's id; ``None`` is the own document of the calling run.
+        type: The document's type.
+    """
+
+    _: KW_ONLY
+    id: str | None = None
+    type: str = "workflows"
+
+
+@dataclass(frozen=True)
+class Get(DocumentRequest):
+    """Read a document, or of it what lies under ``keys``. Returns a JSON object."""
+
+    operation = "get"
+    _: KW_ONLY
+    keys: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Exists(DocumentRequest):
+    """Return whether there is a document."""
+
+    operation = "exists"
+
+
+@dataclass(frozen=True)
+class Delete(DocumentRequest):
+    """Delete a document. Returns whether there was one."""
+
+    operation = "delete"
+    changes = True
+
+
+@dataclass(frozen=True)
+class Set(DocumentRequest):
+    """Set one key. Returns nothing."""
+
+    operation = "set"
+    changes = True
+    _: KW_ONLY
+    key: str
+    value: Any
+    ttl_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Merge(DocumentRequest):
+    """Merge into a document. Returns the whole document."""
+
+    operation = "merge"
+    changes = True
+    _: KW_ONLY
+    value: dict[str, Any]
+    ttl_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Replace(DocumentRequest):
+    """Replace a document. Returns the whole document."""
+
+    operation = "replace"
+    changes = True
+    _: KW_ONLY
+    value: dict[str, Any]
+    ttl_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class List(Request):
+    """List ids by prefix. Returns ``{"ids": [...], "cursor": ...}``."""
+
+    operation = "list"
+    type: str = "workflows"
+    prefix: str = ""
+    limit: int = 100
+    cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class Previous(Request):
+    """Read the own document of the chain of runs before this one. Returns a JSON object."""
+
+    operation = "previous"
+
+
+@dataclass(frozen=True)
+class CallHeader:
+    """What workflow code tells an activity about the call, so that both agree on what it is.
+
+    Attributes:
+        lineage: The run id that survives resets: changes are named by it.
+        chain: The run id that the whole chain shares: the own document is found by it.
+        step: The name of the call by its content, the same whenever the workflow repeats it.
+        now: The workflow's time when it made the call.
+    """
+
+    lineage: str
+    chain: str
+    step: str
+    now: datetime
+
+    def to_payload(self) -> Payload:
+        """Return the header's value."""
+        value = {
+            "lineage": self.lineage,
+            "chain": self.chain,
+            "step": self.step,
+            "now": to_text(self.now),
+        }
+        return PayloadConverter.default.to_payload(value)
+
+    @classmethod
+    def from_payload(cls, payload: Payload) -> "CallHeader":
+        """Return the header that `to_payload` wrote."""
+        value = PayloadConverter.default.from_payload(payload, dict)
+        return cls(value["lineage"], value["chain"], value["step"], from_text(value["now"]))

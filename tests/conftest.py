@@ -1,0 +1,79 @@
+"""Real servers, one of each kind for the whole test run, and workers that last for one test."""
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from temporalio.client import Client, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from temporal_state import StateBackend, StatePlugin
+from temporal_state.testing import dev_server, time_skipping_server
+
+
+@pytest_asyncio.fixture(scope="session")
+async def dev() -> AsyncIterator[WorkflowEnvironment]:
+    async with await dev_server(fast=True) as environment:
+        yield environment
+
+
+@pytest_asyncio.fixture(scope="session")
+async def skipping() -> AsyncIterator[WorkflowEnvironment]:
+    async with await time_skipping_server() as environment:
+        yield environment
+
+
+@pytest_asyncio.fixture(scope="session", params=["dev", "skipping"])
+async def server(request) -> WorkflowEnvironment:
+    """Each of the two servers; for what must hold on both."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+async def backend(tmp_path) -> AsyncIterator[StateBackend]:
+    """Local files in a directory of the test's own."""
+    async with StateBackend.open(tmp_path / "store", app="tests") as opened:
+        yield opened
+
+
+@dataclass
+class Runner:
+    """Runs workflows on a worker with a plugin, on a task queue of its own."""
+
+    client: Client
+    backend: StateBackend
+    options: dict[str, Any] = field(default_factory=dict)
+    task_queue: str = field(default_factory=lambda: f"queue-{uuid.uuid4().hex[:12]}")
+
+    def worker(self, *workflows: type, **options: Any) -> Worker:
+        settings = {"plugins": [StatePlugin(self.backend)], **self.options, **options}
+        return Worker(self.client, task_queue=self.task_queue, workflows=workflows, **settings)
+
+    async def start(self, workflow: Any, *args: Any, **options: Any) -> WorkflowHandle[Any, Any]:
+        options.setdefault("id", f"wf-{uuid.uuid4().hex[:12]}")
+        return await self.client.start_workflow(
+            workflow, args=args, task_queue=self.task_queue, **options
+        )
+
+    async def run(self, workflow: Any, *args: Any, **options: Any) -> Any:
+        return await (await self.start(workflow, *args, **options)).result()
+
+
+@pytest.fixture
+def on_dev(dev, backend) -> Runner:
+    return Runner(dev.client, backend)
+
+
+@pytest.fixture
+def on_skipping(skipping, backend) -> Runner:
+    return Runner(skipping.client, backend)
+
+
+@pytest.fixture
+def runner(server, backend) -> Runner:
+    """A runner on each of the two servers."""
+    return Runner(server.client, backend)

@@ -1,0 +1,82 @@
+"""The folder listing shows the architecture, and imports run only downwards in it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import temporal_state
+
+ROOT = Path(temporal_state.__file__).parent
+
+# Each may import those to its left.
+LAYERS = ["errors", "storage", "documents", "runs", "backend", "_default", "temporal", "state"]
+TOP = ["testing", "cli"]
+WITHOUT_TEMPORAL = {"errors", "storage", "documents", "runs", "backend", "_default"}
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+def layer_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module)
+            if node.module == "temporal_state":
+                found |= {f"temporal_state.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_only_downwards(path):
+    layer = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if layer == "__init__":
+        return
+    allowed = set(LAYERS) if layer in TOP else set(LAYERS[: LAYERS.index(layer) + 1])
+    allowed.add(layer)
+    for name in imports_of(path):
+        if name == "temporal_state":
+            continue
+        if name.startswith("temporal_state."):
+            assert layer_of(name) in allowed, f"{path} imports {name}"
+        if name.split(".")[0] == "temporalio":
+            assert layer not in WITHOUT_TEMPORAL, f"{path} imports {name}"
+
+
+def test_every_folder_is_a_layer():
+    found = {p.name.removesuffix(".py") for p in ROOT.iterdir() if not p.name.startswith("__")}
+    assert found - {"py.typed"} <= {*LAYERS, *TOP}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_opens_with_its_decision(path):
+    assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
+
+
+def test_everything_exported_is_listed_once_and_in_order():
+    for package in [ROOT, *(ROOT / name for name in ("storage", "documents", "runs", "temporal"))]:
+        text = (package / "__init__.py").read_text()
+        names = next(
+            ast.literal_eval(node.value)
+            for node in ast.parse(text).body
+            if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+        )
+        assert len(names) == len(set(names))
+        assert sorted(names, key=lambda n: (not n.isupper(), n[0].islower(), n)) == names, package
+
+
+def test_every_error_is_drawn_in_the_tree():
+    text = (ROOT / "errors.py").read_text()
+    drawing = ast.get_docstring(ast.parse(text))
+    for name in temporal_state.errors.__all__:
+        assert name in drawing
+        error = getattr(temporal_state.errors, name)
+        assert issubclass(error, temporal_state.StateError)
+        assert str(error("what, why, remedy")) == "what, why, remedy"
+        assert getattr(temporal_state, name) is error
