@@ -7,7 +7,7 @@ import os
 import threading
 
 from temporal_state.backend import StateBackend
-from temporal_state.documents import Clock, Limits, utc_now
+from temporal_state.documents import DEFAULT_LIMITS, Clock, Limits, utc_now
 from temporal_state.storage import ObjectStore
 
 _lock = threading.Lock()

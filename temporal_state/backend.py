@@ -10,7 +10,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from temporal_state.documents import Caller, Clock, Documents, Engine, Layout, Limits, utc_now
+from temporal_state.documents import (
+    DEFAULT_LIMITS,
+    Caller,
+    Clock,
+    Documents,
+    Engine,
+    Layout,
+    Limits,
+    utc_now,
+)
 from temporal_state.errors import ConfigurationError
 from temporal_state.runs import OwnDocuments
 from temporal_state.storage import ObjectStore, open_store

@@ -11,7 +11,7 @@ whether trying again can help: that decides what Temporal retries.
     ├── TooLargeError (ValueError)             a document or result over its size limit
     ├── ConflictError                          the object is not what the caller expected
     ├── TokenExpiredError                      a change too old to tell whether it was applied
-    ├── ConfigurationError (RuntimeError)      plugin, backend or URL set up in a way that cannot work
+    ├── ConfigurationError (RuntimeError)      plugin, backend or URL that cannot work
     ├── ContextError (RuntimeError)            called from a place where it has no meaning
     └── StoreError (OSError)                   the store did not do what it was asked
         ├── StoreFullError                     no space, quota, or file size limit
@@ -106,6 +106,8 @@ class StoreFullError(StoreError):
 
 class StorePermissionError(StoreError, PermissionError):
     """The store is read-only or belongs to somebody else."""
+
+    retryable = False
 
 
 class StoreTimeoutError(StoreError, TimeoutError):

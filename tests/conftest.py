@@ -27,8 +27,8 @@ async def skipping() -> AsyncIterator[WorkflowEnvironment]:
         yield environment
 
 
-@pytest_asyncio.fixture(scope="session", params=["dev", "skipping"])
-async def server(request) -> WorkflowEnvironment:
+@pytest.fixture(scope="session", params=["dev", "skipping"])
+def server(request) -> WorkflowEnvironment:
     """Each of the two servers; for what must hold on both."""
     return request.getfixturevalue(request.param)
 

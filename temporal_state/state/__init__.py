@@ -58,7 +58,7 @@ async def get(key: str | None = None, default: Any = None) -> Any:
     return found.get(key, default)
 
 
-async def set(key: str, value: Any, *, ttl: timedelta | None = None) -> None:  # noqa: A001
+async def set(key: str, value: Any, *, ttl: timedelta | None = None) -> None:
     """Set one key of the run's own document; after ``ttl`` the key is gone."""
     value = plain(value, f"$.{key}")
     await perform_here(Set(key=check_key_name(key), value=value, ttl_seconds=seconds(ttl)))

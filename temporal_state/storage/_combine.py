@@ -1,35 +1,48 @@
-"""A queue for each key whose waiting changes are written together.
+"""Changes that wait are written together, by key and, where the store gains from it, across keys.
 
 Sixty-four tasks that change one document would otherwise wait for sixty-four flushes, one after the
-other. Here the first becomes a job on the pool; whoever comes while it waits for the disk joins the
-next batch, which reads once, applies all changes in order and writes once. There is no timer, so
+other. Here the first starts a job on the pool; whoever comes while it waits for the disk joins the
+next commit, which reads once, applies all changes in order and writes once. There is no timer, so
 one writer alone pays no delay. Nothing here knows what a commit is, so every store can use it.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import TypeAlias
 
 from temporal_state.storage._protocol import Change
 
-Commit: TypeAlias = Callable[[str, Change], None]
-"""Reads the object of a key, applies the change, and writes the result durably if there is one."""
+Commit: TypeAlias = Callable[[Mapping[str, Change]], Mapping[str, BaseException]]
+"""Reads the object of each key, applies its change, and writes what there is to write, durably.
+
+Returns what went wrong, by key; raising instead means that all went wrong. May apply a change more
+than once, if only the last time counts.
+"""
 
 
 class Combiner:
-    """Joins the changes that wait for the same key into one commit.
+    """Queues of changes by key, and the jobs that commit them.
+
+    A key is in at most one commit at a time, so its changes are applied in order. Keys are taken in
+    the order in which they began to wait, so none starves.
 
     Args:
-        commit: What reads, changes and writes; may apply the change more than once.
+        commit: What reads, changes and writes.
         executor: Where commits run.
+        jobs: How many commits run side by side; leave threads for others.
+        width: How many keys one commit takes at most.
     """
 
-    def __init__(self, commit: Commit, executor: Executor) -> None:
+    def __init__(self, commit: Commit, executor: Executor, *, jobs: int, width: int = 1) -> None:
         self._commit = commit
         self._executor = executor
+        self._jobs = jobs
+        self._width = width
         self._lock = threading.Lock()
-        self._waiting: dict[str, list[_Waiter]] = {}  # a key is here while a job serves it
+        self._working = 0
+        self._waiting: dict[str, list[_Waiter]] = {}
+        self._behind: dict[str, list[_Waiter]] = {}  # who came while their key was in a commit
 
     def submit(self, key: str, change: Change) -> Future[None]:
         """Queue a change; the future is done when it is durable, or has what went wrong.
@@ -41,33 +54,47 @@ class Combiner:
         """
         waiter = _Waiter(change)
         with self._lock:
-            if key in self._waiting:
-                self._waiting[key].append(waiter)
-                return waiter.future
-            self._executor.submit(self._serve, key)
-            self._waiting[key] = [waiter]
+            queue = self._behind.get(key, self._waiting.get(key))
+            if queue is None:
+                self._employ()
+                queue = self._waiting[key] = []
+            queue.append(waiter)
         return waiter.future
 
-    def _serve(self, key: str) -> None:
-        while True:
-            with self._lock:
-                waiters, self._waiting[key] = self._waiting[key], []
-            _Batch(waiters).run(key, self._commit)
-            if self._hand_on(key):
-                return
+    def _employ(self) -> None:
+        if self._working < self._jobs:
+            self._executor.submit(self._work)
+            self._working += 1
 
-    def _hand_on(self, key: str) -> bool:
-        # The next batch goes to the end of the pool's queue, so that one busy key cannot keep a
-        # thread from the others. A pool that shuts down takes no more: then go on right here.
+    def _work(self) -> None:
+        while queues := self._take():
+            groups = {key: _Group(waiters) for key, waiters in queues.items()}
+            failures = self._run({key: group for key, group in groups.items() if group})
+            self._give_back(queues)
+            for key, group in groups.items():
+                group.settle(failures.get(key))
+
+    def _take(self) -> dict[str, "list[_Waiter]"]:
         with self._lock:
-            if not self._waiting[key]:
-                del self._waiting[key]
-                return True
-            try:
-                self._executor.submit(self._serve, key)
-            except RuntimeError:
-                return False
-            return True
+            keys = [key for key, _ in zip(self._waiting, range(self._width), strict=False)]
+            self._behind.update((key, []) for key in keys)
+            if not keys:
+                self._working -= 1
+            return {key: self._waiting.pop(key) for key in keys}
+
+    def _run(self, groups: "Mapping[str, _Group]") -> Mapping[str, BaseException]:
+        if not groups:
+            return {}
+        try:
+            return self._commit({key: group.fold for key, group in groups.items()})
+        except BaseException as error:  # noqa: BLE001 - who is not told would wait for ever
+            return dict.fromkeys(groups, error)
+
+    def _give_back(self, keys: Mapping[str, object]) -> None:
+        with self._lock:
+            for key in keys:
+                if queue := self._behind.pop(key):
+                    self._waiting[key] = queue
 
 
 class _Waiter:
@@ -77,55 +104,44 @@ class _Waiter:
         self.change = change
         self.future: Future[None] = Future()
         self.failure: BaseException | None = None
-        self.tentative = False
+        self.tentative = True  # rests on bytes that only the commit at hand would store
+
+    def apply(self, data: bytes | None) -> bytes | None:
+        self.failure = None
+        try:
+            return self.change(data)
+        except StopIteration as error:  # asyncio cannot carry it: the caller would wait for ever
+            self.failure = RuntimeError("a change raised StopIteration")
+            self.failure.__cause__ = error
+        except BaseException as error:  # noqa: BLE001 - this caller's alone, so its future has it
+            self.failure = error
+        return None
 
 
-class _Batch:
-    """Changes that one commit applies in order."""
+class _Group:
+    """The changes of one key that one commit applies in order."""
 
     def __init__(self, waiters: Sequence[_Waiter]) -> None:
         self._waiters = [w for w in waiters if w.future.set_running_or_notify_cancel()]
-        self._folded = False
 
-    def run(self, key: str, commit: Commit) -> None:
-        if not self._waiters:
-            return
-        failure: BaseException | None = None
-        try:
-            commit(key, self._fold)
-        except BaseException as error:  # noqa: BLE001 - a caller who is not told waits for ever
-            failure = error
-        for waiter in self._waiters:
-            self._settle(waiter, failure)
+    def __bool__(self) -> bool:
+        return bool(self._waiters)
 
-    def _fold(self, data: bytes | None) -> bytes | None:
-        self._folded = True
+    def fold(self, data: bytes | None) -> bytes | None:
         changed = False
         for waiter in self._waiters:
-            result = _apply(waiter, data)
+            result = waiter.apply(data)
             if result is not None:
                 data, changed = result, True
             waiter.tentative = changed
         return data if changed else None
 
-    def _settle(self, waiter: _Waiter, failure: BaseException | None) -> None:
+    def settle(self, failure: BaseException | None) -> None:
         # Who came after the first change has seen bytes that a failed commit never stored. Neither
         # "nothing to do" nor an error of its own can be trusted then.
-        if failure is not None and (waiter.tentative or not self._folded):
-            waiter.failure = failure
-        if waiter.failure is None:
-            waiter.future.set_result(None)
-        else:
-            waiter.future.set_exception(waiter.failure)
-
-
-def _apply(waiter: _Waiter, data: bytes | None) -> bytes | None:
-    waiter.failure = None
-    try:
-        return waiter.change(data)
-    except StopIteration as error:  # asyncio cannot carry it: the caller would wait for ever
-        waiter.failure = RuntimeError("a change raised StopIteration")
-        waiter.failure.__cause__ = error
-    except BaseException as error:  # noqa: BLE001 - this caller's alone, so it goes to its future
-        waiter.failure = error
-    return None
+        for waiter in self._waiters:
+            outcome = failure if failure is not None and waiter.tentative else waiter.failure
+            if outcome is None:
+                waiter.future.set_result(None)
+            else:
+                waiter.future.set_exception(outcome)

@@ -12,8 +12,9 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TypeAlias
 
 from temporal_state.errors import (
     DamagedObjectError,
@@ -45,17 +46,28 @@ _REMEDIES = {
 }
 
 
+Made: TypeAlias = Callable[[int], None]
+"""Is told the parent of a directory that was made, while its descriptor is open."""
+
+
 def open_directory(name: str, parent: int | None = None) -> int:
     """Return a descriptor of a directory; a symbolic link in its place is an error."""
     return os.open(name, _DIRECTORY, dir_fd=parent)
 
 
-def descend(root: int, names: Sequence[str], *, make: bool = False) -> int:
-    """Return a new descriptor of the directory that ``names`` lead to from ``root``."""
+def descend(root: int, names: Sequence[str], made: Made | None = None) -> int:
+    """Return a new descriptor of the directory that ``names`` lead to from ``root``.
+
+    Args:
+        root: Descriptor of the directory to start from.
+        names: One after the other.
+        made: Makes what is missing, and is told of each directory that is durable only when its
+            parent is flushed. Without it what is missing is an error.
+    """
     here = os.dup(root)
     try:
         for name in names:
-            below = _enter_or_make(here, name) if make else open_directory(name, here)
+            below = open_directory(name, here) if made is None else _enter(here, name, made)
             here, above = below, here
             os.close(above)
     except BaseException as error:
@@ -67,16 +79,20 @@ def descend(root: int, names: Sequence[str], *, make: bool = False) -> int:
 
 
 @contextmanager
-def directory(root: int, names: Sequence[str], *, make: bool = False) -> Iterator[int]:
+def directory(root: int, names: Sequence[str], made: Made | None = None) -> Iterator[int]:
     """Hold the descriptor of `descend` for the length of a block."""
-    descriptor = descend(root, names, make=make)
+    descriptor = descend(root, names, made)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _enter_or_make(parent: int, name: str) -> int:
+def unflushed(_parent: int) -> None:
+    """Stand for ``made`` where the directories need not outlive a power loss."""
+
+
+def _enter(parent: int, name: str, made: Made) -> int:
     # A directory that another writer made a moment ago needs no flush of ours: journals keep
     # order, so the flush of a file inside it takes the older entry of the directory along.
     try:
@@ -84,7 +100,7 @@ def _enter_or_make(parent: int, name: str) -> int:
     except FileNotFoundError:
         with suppress(FileExistsError):
             os.mkdir(name, dir_fd=parent)
-        sync(parent)
+        made(parent)
         return open_directory(name, parent)
 
 
@@ -130,27 +146,38 @@ def _regular(found: os.stat_result, key: str) -> os.stat_result:
     )
 
 
-def create(folder: int, name: str, data: bytes) -> None:
-    """Write a new file and flush it."""
+def create(folder: int, name: str, data: bytes) -> int:
+    """Write a new file; return its open descriptor, yet to be flushed."""
     file = os.open(name, _CREATE, 0o666, dir_fd=folder)
     try:
         rest = memoryview(data)
         while rest:  # a limit or a full disk may cut a write short before it is an error
             rest = rest[os.write(file, rest) :]
-        sync(file)
-    finally:
+    except BaseException:
         os.close(file)
+        raise
+    return file
 
 
-def place(root: int, key: str, source: int, temporary: str) -> None:
-    """Rename a temporary file to its key, make its folders if need be, and flush the name."""
+def place(root: int, key: str, source: int, temporary: str) -> Sequence[int]:
+    """Rename a temporary file to its key, and make its folders if need be.
+
+    Returns:
+        Open descriptors of all directories to flush before the name is durable.
+    """
     *folders, name = key.split("/")
     for _ in range(_PRUNE_RACES):
-        with suppress(FileNotFoundError), directory(root, folders, make=True) as folder:
-            os.rename(temporary, name, src_dir_fd=source, dst_dir_fd=folder)
-            sync(folder)
-            return
-        require_root(root)
+        touched: list[int] = []
+        try:
+            touched.append(descend(root, folders, lambda made: touched.append(os.dup(made))))  # noqa: B023 - called before the next round
+            os.rename(temporary, name, src_dir_fd=source, dst_dir_fd=touched[-1])
+        except BaseException as error:
+            close(touched)
+            if not isinstance(error, FileNotFoundError):
+                raise
+            require_root(root)
+        else:
+            return touched
     raise StoreError(
         f"cannot write {key!r}: its folder or temporary file vanishes whenever it is made; "
         "stop whatever removes files below the root"
@@ -180,6 +207,12 @@ def _prune(root: int, folders: Sequence[str]) -> None:
                 os.rmdir(folders[depth], dir_fd=parent)
 
 
+def close(descriptors: Iterable[int]) -> None:
+    """Close each of some descriptors."""
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
 def sync(descriptor: int) -> None:
     """Flush a file or a directory to the disk itself."""
     if sys.platform == "darwin":  # fsync leaves the data in the drive's cache there
@@ -203,21 +236,24 @@ def require_root(root: int) -> None:
 
 @contextmanager
 def reporting(action: str, key: str) -> Iterator[None]:
-    """Turn the `OSError` of a block into an error of this package.
-
-    Args:
-        action: What was tried, as in "cannot ``action``".
-        key: What it was tried with.
-    """
+    """Turn the `OSError` of a block into an error of this package; see `store_error`."""
     try:
         yield
     except StateError:
         raise
     except OSError as error:
-        raise _store_error(error, f"cannot {action} {key!r}: {error.strerror}") from error
+        raise store_error(error, action, key) from error
 
 
-def _store_error(error: OSError, what: str) -> StoreError:
+def store_error(error: OSError, action: str, key: str) -> StoreError:
+    """Return the error of this package for one of the system.
+
+    Args:
+        error: What the system said.
+        action: What was tried, as in "cannot ``action``".
+        key: What it was tried with.
+    """
+    what = f"cannot {action} {key!r}: {error.strerror}"
     if error.errno in _FULL:
         return StoreFullError(f"{what}; free space, or raise the quota or file size limit")
     if error.errno in _DENIED:

@@ -2,11 +2,10 @@
 
 The embedded default. Everything that blocks is in `_Opened`, and one call is one hop to its pool,
 never one per system call: a hop costs more than most of them. Each store has a pool of its own, so
-that a slow disk cannot hold up what else the process does in the loop's default threads. Its
-sixteen threads flush side by side, which lets the kernel put many files into one journal commit.
+that a slow disk cannot hold up what else the process does in the loop's default threads.
 
-Writes go through `Combiner`: changes of one key that wait together share one flush, and a key that
-everyone writes takes one thread, not all of them.
+Writes go through `Combiner`: changes that wait together are one commit of `Writer`, so they share
+flushes, and a key that everyone writes takes one thread, not all of them.
 """
 
 import asyncio
@@ -33,12 +32,15 @@ from temporal_state.storage._listing import keys
 from temporal_state.storage._locks import locked
 from temporal_state.storage._mounts import network_file_system
 from temporal_state.storage._protocol import Change, Object, ObjectInfo
-from temporal_state.storage._session import Session, sweep
+from temporal_state.storage._session import sweep
+from temporal_state.storage._writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _THREADS = 16
+_COMMITS = 1  # two of one process would wait for each other's locks
+_WIDTH = 32  # each object of a commit holds a descriptor or two, and some systems allow 256
 _logger = logging.getLogger(__name__)
 
 
@@ -178,11 +180,10 @@ class _Opened:
 
     def __init__(self, root: int) -> None:
         self._root = root
-        self._sessions: list[Session] = []
-        self._claiming = threading.Lock()
+        self._writer = Writer(root)
         self.pid = os.getpid()
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="temporal-state-local")
-        self.combiner = Combiner(self._commit, self.pool)
+        self.combiner = Combiner(self._writer.commit, self.pool, jobs=_COMMITS, width=_WIDTH)
         sweep(root)
 
     def get(self, key: str) -> Object | None:
@@ -198,7 +199,7 @@ class _Opened:
         return ObjectInfo(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     def delete(self, key: str) -> bool:
-        with _files.reporting("delete", key), locked(self._root, key):
+        with _files.reporting("delete", key), locked(self._root, [key]):
             return _files.remove(self._root, key)
 
     def list(self, prefix: str, after: str, limit: int) -> Sequence[str]:
@@ -210,22 +211,8 @@ class _Opened:
 
     def close(self) -> None:
         self.pool.shutdown()  # waits for the calls in flight, so no descriptor goes from under one
-        for session in self._sessions:
-            session.close()
+        self._writer.close()
         os.close(self._root)
-
-    def _commit(self, key: str, fold: Change) -> None:
-        with _files.reporting("write", key), locked(self._root, key):
-            data = fold(_files.read(self._root, key))
-            if data is not None:
-                self._writer().write(key, data)
-
-    def _writer(self) -> Session:
-        # At the first write, not at open, so that a read-only root can be read.
-        with self._claiming:
-            if not self._sessions or self._sessions[-1].lost:
-                self._sessions.append(Session(self._root))
-            return self._sessions[-1]
 
 
 def _open_root(root: Path) -> int:

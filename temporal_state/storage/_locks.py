@@ -9,11 +9,11 @@ between would hold a copy of the descriptor open.
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 
-from temporal_state.storage._files import PRIVATE, directory
+from temporal_state.storage._files import PRIVATE, directory, unflushed
 
 if sys.platform != "win32":
     import fcntl
@@ -23,11 +23,22 @@ if sys.platform != "win32":
 
 
 @contextmanager
-def locked(root: int, key: str) -> Iterator[None]:
-    """Keep everyone else who locks ``key`` below this root out for the length of a block."""
-    name = blake2b(key.encode(), digest_size=1).hexdigest()
-    with directory(root, (PRIVATE, "locks"), make=True) as folder:
-        lock = os.open(name, _LOCK, 0o666, dir_fd=folder)
+def locked(root: int, keys: Iterable[str]) -> Iterator[None]:
+    """Keep everyone else who locks one of ``keys`` below this root out for the length of a block.
+
+    Locks are taken in sorted order, so two who want several never wait for each other.
+    """
+    names = {blake2b(key.encode(), digest_size=1).hexdigest() for key in keys}
+    with ExitStack() as held:
+        with directory(root, (PRIVATE, "locks"), unflushed) as folder:
+            for name in sorted(names):
+                held.enter_context(_hold(folder, name))
+        yield
+
+
+@contextmanager
+def _hold(folder: int, name: str) -> Iterator[None]:
+    lock = os.open(name, _LOCK, 0o666, dir_fd=folder)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:

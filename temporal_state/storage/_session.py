@@ -12,7 +12,7 @@ import secrets
 import sys
 from contextlib import suppress
 
-from temporal_state.storage._files import PRIVATE, create, directory, open_directory, place
+from temporal_state.storage._files import PRIVATE, create, directory, open_directory, unflushed
 
 if sys.platform != "win32":
     import fcntl
@@ -21,38 +21,45 @@ _FOLDERS = (PRIVATE, "tmp")
 
 
 class Session:
-    """The temporary files of one open store."""
+    """The temporary files of one open store.
+
+    Attributes:
+        folder: Descriptor of the directory that they are in.
+    """
 
     def __init__(self, root: int) -> None:
         self._root = root
         self._numbers = itertools.count()
-        with directory(root, _FOLDERS, make=True) as parent:
-            self._name, self._folder = _claim(parent)
+        with directory(root, _FOLDERS, unflushed) as parent:
+            self._name, self.folder = _claim(parent)
 
     @property
     def lost(self) -> bool:
         """Whether somebody has removed the directory."""
-        return os.fstat(self._folder).st_nlink == 0
+        return os.fstat(self.folder).st_nlink == 0
 
-    def write(self, key: str, data: bytes) -> None:
-        """Write an object as a whole: it is durable when this returns, else as it was."""
-        temporary = str(next(self._numbers))
+    def create(self, data: bytes) -> tuple[str, int]:
+        """Write a new file; return its name and its descriptor, yet to be flushed."""
+        name = str(next(self._numbers))
         try:
-            create(self._folder, temporary, data)
-            place(self._root, key, self._folder, temporary)
+            return name, create(self.folder, name, data)
         except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary, dir_fd=self._folder)
+            self.discard(name)
             raise
+
+    def discard(self, name: str) -> None:
+        """Remove a file; one that cannot be removed now is left to the sweep."""
+        with suppress(OSError):
+            os.unlink(name, dir_fd=self.folder)
 
     def close(self) -> None:
         """Remove the directory and let go of it."""
         try:
             with suppress(OSError), directory(self._root, _FOLDERS) as parent:
-                _discard(parent, self._name, self._folder)
-            fcntl.flock(self._folder, fcntl.LOCK_UN)
+                _discard(parent, self._name, self.folder)
+            fcntl.flock(self.folder, fcntl.LOCK_UN)
         finally:
-            os.close(self._folder)
+            os.close(self.folder)
 
 
 def sweep(root: int) -> None:

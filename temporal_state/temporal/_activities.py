@@ -1,14 +1,22 @@
-"""Every operation as an activity, so that workflow code of any language can call it."""
+"""Every operation as an activity, so that workflow code of any language can call it.
+
+Called as a local activity, one returns `LARGE` instead of a result over 64 KB; see `_budget`.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from temporalio import activity
 
+from temporal_state.documents import dumps
+from temporal_state.errors import StateError
+from temporal_state.temporal._budget import INLINE
 from temporal_state.temporal._call import CURRENT_CALL
+from temporal_state.temporal._failures import to_application_error
 from temporal_state.temporal._operations import perform
 from temporal_state.temporal._wire import (
     ACTIVITY_PREFIX,
+    LARGE,
     Delete,
     Exists,
     Get,
@@ -88,4 +96,10 @@ ACTIVITIES: Sequence[Callable[..., Any]] = (
 
 async def _perform(request: Request) -> Any:
     call = CURRENT_CALL.get()
-    return await perform(call.backend, request, call.caller(request), call.own())
+    try:
+        result = await perform(call.backend, request, call.caller(request), call.own())
+    except StateError as error:
+        raise to_application_error(error, final=call.is_out_of_time()) from error
+    if call.info.is_local and request.reading() is not None and len(dumps(result)) > INLINE:
+        return LARGE
+    return result

@@ -7,16 +7,16 @@ worker's wall clock, so the workflow's time comes along in the header.
 
 import time
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from temporalio import activity
 
 from temporal_state.backend import StateBackend
-from temporal_state.documents import Caller, Token, dumps
+from temporal_state.documents import Caller, Token, dumps, utc_now
 from temporal_state.runs import ChainRef
 from temporal_state.temporal._names import Occurrences, digest
-from temporal_state.temporal._wire import ACTIVITY_PREFIX, CallHeader, Request
+from temporal_state.temporal._wire import ACTIVITY_PREFIX, RETRY_POLICY, CallHeader, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,20 @@ class ActivityCall:
         if self.info.is_local and self.header is not None:
             return self.header.now + passed
         return self.info.started_time + passed
+
+    def is_out_of_time(self) -> bool:
+        """Return whether another attempt would start after the time for all attempts.
+
+        The SDK does not end the retries of a local activity at its schedule-to-close timeout
+        (seen in 1.35), so whoever runs as one must. Its times are the worker's wall clock.
+        """
+        timeout = self.info.schedule_to_close_timeout
+        if not self.info.is_local or timeout is None:
+            return False
+        pause = RETRY_POLICY.initial_interval * 2 ** (self.info.attempt - 1)
+        pause = min(pause, RETRY_POLICY.maximum_interval or pause)
+        end: datetime = self.info.scheduled_time + timeout
+        return bool(utc_now() + pause >= end)
 
     def own(self) -> ChainRef | None:
         """Return the chain of the run that this activity belongs to, if it is known."""
@@ -58,7 +72,7 @@ class ActivityCall:
         step = self._step()
         if self._is_ours():
             return step
-        content = digest(step, request.operation, dumps(asdict(request)))  # type: ignore[call-overload]
+        content = digest(step, request.operation, dumps(vars(request)))
         return digest(content, str(self.changes.next(content)))
 
     def _is_ours(self) -> bool:

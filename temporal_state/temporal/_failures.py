@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from temporalio import exceptions
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 from temporal_state import errors
 from temporal_state.errors import StateError, StoreTimeoutError
@@ -30,16 +30,20 @@ def as_application_errors() -> Iterator[None]:
         raise to_application_error(error) from error
 
 
-def to_application_error(error: StateError) -> ApplicationError:
-    """Return the error as Temporal carries it."""
+def to_application_error(error: StateError, *, final: bool = False) -> ApplicationError:
+    """Return the error as Temporal carries it; ``final`` if there is no time to try again."""
     return ApplicationError(
-        str(error), type=type(error).__name__, non_retryable=not error.retryable
+        str(error), type=type(error).__name__, non_retryable=final or not error.retryable
     )
 
 
-def from_activity_error(error: ActivityError, what: str) -> BaseException:
-    """Return the error that failed one of our activities; another's stays as it is."""
-    cause = error.cause
+def from_failure(error: FailureError, what: str) -> StateError | None:
+    """Return the error that failed one of our activities; ``None`` if it was none of ours.
+
+    A local activity that fails for good raises its own error, not an `ActivityError` (seen in
+    SDK 1.35), so both forms are understood.
+    """
+    cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, ApplicationError) and cause.type in CLASSES:
         return CLASSES[cause.type](cause.message)
     if isinstance(cause, exceptions.TimeoutError):
@@ -47,4 +51,4 @@ def from_activity_error(error: ActivityError, what: str) -> BaseException:
             f"{what} got no answer from the store in time, retries included; whether a change was "
             "made is unknown: read again"
         )
-    return error
+    return None

@@ -13,6 +13,7 @@ from temporalio import workflow
 
 from temporal_state.documents import Layout
 from temporal_state.errors import ContextError
+from temporal_state.temporal._budget import MarkerBudget
 from temporal_state.temporal._names import Occurrences, digest, digest_of_arguments
 from temporal_state.temporal._wire import CallHeader
 
@@ -44,6 +45,7 @@ class WorkflowRun:
 
     settings: WorkflowSettings
     calls: Occurrences = field(default_factory=Occurrences)
+    budget: MarkerBudget = field(default_factory=MarkerBudget)
 
     def attach(self) -> None:
         """Make this the current run for all code on the running event loop."""

@@ -5,15 +5,23 @@ in other languages can call the activities too.
 """
 
 from dataclasses import KW_ONLY, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from temporalio.api.common.v1 import Payload
+from temporalio.common import RetryPolicy
 from temporalio.converter import PayloadConverter
 
-from temporal_state.documents import from_text, to_text
+from temporal_state.documents import RESERVED_KEY, from_text, to_text
 
 HEADER = "temporal-state"
+RETRY_POLICY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200),
+    backoff_coefficient=2,
+    maximum_interval=timedelta(seconds=5),
+)
+LARGE = {RESERVED_KEY: "too large for a local activity; read it with a regular one"}
+"""What a local activity returns in place of a large result; no document has this key."""
 ACTIVITY_PREFIX = "temporal_state."
 
 
@@ -22,6 +30,10 @@ class Request:
 
     operation: ClassVar[str]
     changes: ClassVar[bool] = False
+
+    def reading(self) -> "Request | None":
+        """Return the request that reads what this one returns; ``None`` if that is never large."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,10 @@ class Get(DocumentRequest):
     operation = "get"
     _: KW_ONLY
     keys: list[str] | None = None
+
+    def reading(self) -> "Get":
+        """See base class."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -84,6 +100,10 @@ class Merge(DocumentRequest):
     value: dict[str, Any]
     ttl_seconds: float | None = None
 
+    def reading(self) -> Get:
+        """See base class."""
+        return Get(id=self.id, type=self.type)
+
 
 @dataclass(frozen=True)
 class Replace(DocumentRequest):
@@ -94,6 +114,10 @@ class Replace(DocumentRequest):
     _: KW_ONLY
     value: dict[str, Any]
     ttl_seconds: float | None = None
+
+    def reading(self) -> Get:
+        """See base class."""
+        return Get(id=self.id, type=self.type)
 
 
 @dataclass(frozen=True)
@@ -106,12 +130,20 @@ class List(Request):
     limit: int = 100
     cursor: str | None = None
 
+    def reading(self) -> "List":
+        """See base class."""
+        return self
+
 
 @dataclass(frozen=True)
 class Previous(Request):
     """Read the own document of the chain of runs before this one. Returns a JSON object."""
 
     operation = "previous"
+
+    def reading(self) -> "Previous":
+        """See base class."""
+        return self
 
 
 @dataclass(frozen=True)

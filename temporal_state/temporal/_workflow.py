@@ -1,27 +1,20 @@
 """How workflow code performs an operation: as a local activity, recorded, retried, applied once.
 
-Local, because an operation takes about a millisecond and a remote activity costs three events and
-two round trips more. Which operation is local is part of the history of every workflow that uses
-it, so it never changes.
+Local, because an operation takes about a millisecond and a regular activity costs three events and
+two round trips more; only large results come by a regular one (see `_budget`). Which operation is
+local is part of the history of every workflow that uses it, so it never changes.
 """
 
-from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import FailureError
 
 from temporal_state.documents import dumps
 from temporal_state.errors import TooLargeError
-from temporal_state.temporal._failures import from_activity_error
-from temporal_state.temporal._run import WorkflowRun
-from temporal_state.temporal._wire import ACTIVITY_PREFIX, Request
-
-_RETRY_POLICY = RetryPolicy(
-    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5)
-)
+from temporal_state.temporal._failures import from_failure
+from temporal_state.temporal._run import WorkflowRun, WorkflowSettings
+from temporal_state.temporal._wire import ACTIVITY_PREFIX, LARGE, RETRY_POLICY, Request
 
 
 async def perform_in_workflow(request: Request) -> Any:
@@ -31,20 +24,45 @@ async def perform_in_workflow(request: Request) -> Any:
         TooLargeError: The argument would not pass through Temporal; nothing was scheduled.
         StateError: What the operation raised, as the same class.
     """
-    settings = WorkflowRun.current().settings
-    size = len(dumps(asdict(request)))  # type: ignore[call-overload]
-    if size > settings.max_payload:
-        raise TooLargeError(
-            f"the argument of {request.operation} has {size} bytes of JSON, the limit is "
-            f"{settings.max_payload}; call it from an activity, or keep large data elsewhere"
-        )
+    run = WorkflowRun.current()
+    _check_size(request, run.settings.max_payload)
+    reading = request.reading()
     try:
-        return await workflow.execute_local_activity(
-            ACTIVITY_PREFIX + request.operation,
-            request,
-            start_to_close_timeout=settings.attempt_timeout,
-            schedule_to_close_timeout=settings.operation_timeout,
-            retry_policy=_RETRY_POLICY,
+        if reading is None:
+            return await _local(request, run.settings)
+        result = await run.budget.spend(lambda: _local(request, run.settings))
+        return await _regular(reading, run.settings) if result == LARGE else result
+    except FailureError as error:
+        ours = from_failure(error, request.operation)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _check_size(request: Request, limit: int) -> None:
+    size = len(dumps(vars(request)))
+    if size > limit:
+        raise TooLargeError(
+            f"the argument of {request.operation} has {size} bytes of JSON, the limit is {limit}; "
+            "call it from an activity, or keep large data elsewhere"
         )
-    except ActivityError as error:
-        raise from_activity_error(error, request.operation) from error
+
+
+async def _local(request: Request, settings: WorkflowSettings) -> Any:
+    return await workflow.execute_local_activity(
+        ACTIVITY_PREFIX + request.operation,
+        request,
+        start_to_close_timeout=settings.attempt_timeout,
+        schedule_to_close_timeout=settings.operation_timeout,
+        retry_policy=RETRY_POLICY,
+    )
+
+
+async def _regular(request: Request, settings: WorkflowSettings) -> Any:
+    return await workflow.execute_activity(
+        ACTIVITY_PREFIX + request.operation,
+        request,
+        start_to_close_timeout=settings.attempt_timeout,
+        schedule_to_close_timeout=settings.operation_timeout,
+        retry_policy=RETRY_POLICY,
+    )

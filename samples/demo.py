@@ -1,0 +1,219 @@
+"""The demo: an inventory of a real tree of files, whose worker is killed half way.
+
+    python -m samples.demo [path] [--store DIR] [--no-kill]
+
+It starts a Temporal server and a worker process of its own, watches the run's document in the
+store, kills the worker with SIGKILL, starts another, and in the end counts the tree once more with
+plain code: the totals must be right to the byte.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import sysconfig
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+
+from samples.inventory import Inventory, Request
+from samples.progress import Display, display
+from samples.recount import recount
+from samples.worker_process import WorkerDiedError, WorkerProcess
+from temporal_state import StateBackend, StateError
+from temporal_state.runs import ChainRef, OwnDocument
+from temporal_state.testing import dev_server
+
+APP = "demo"
+TASK_QUEUE = "demo"
+WORKFLOW_ID = "inventory"
+POLL_SECONDS = 0.1
+
+
+class DemoError(Exception):
+    """The demo cannot go on, or its totals are wrong."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the demo will do, and where its files go."""
+
+    tree: Path
+    store: Path
+    kill: bool
+    exclude: list[str]
+
+    @property
+    def report(self) -> Path:
+        """The report that the workflow writes."""
+        return self.store / "demo" / "inventory.json"
+
+    @property
+    def log(self) -> Path:
+        """What the worker processes print."""
+        return self.store / "demo" / "worker.log"
+
+
+@dataclass(frozen=True)
+class Job:
+    """The workflow at work: where its state is read, how it ends, who does it, who watches."""
+
+    document: OwnDocument
+    result: asyncio.Task[Any]
+    worker: WorkerProcess
+    screen: Display
+
+
+def main() -> None:
+    """Run the demo; exit with 1 when it fails."""
+    plan = parse_arguments()
+    try:
+        document = asyncio.run(run(plan))
+        verify(plan, document)
+    except (DemoError, StateError, WorkerDiedError) as error:
+        sys.exit(f"demo: {error}")
+    except asyncio.CancelledError:
+        sys.exit(128 + signal.SIGTERM)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def parse_arguments() -> Plan:
+    """Return the plan that the command line asks for."""
+    parser = argparse.ArgumentParser(prog="samples.demo", description=__doc__.partition("\n")[0])
+    library = Path(sysconfig.get_path("stdlib"))
+    parser.add_argument("path", nargs="?", type=Path, default=library, help="default: %(default)s")
+    parser.add_argument(
+        "--store", type=Path, default=Path("local/tmp"), metavar="DIR", help="default: %(default)s"
+    )
+    parser.add_argument("--no-kill", action="store_true", help="let the first worker finish")
+    options = parser.parse_args()
+    tree, store = options.path.resolve(), options.store.resolve()
+    # Python writes __pycache__ whenever it likes, and the store changes while the job runs.
+    exclude = ["__pycache__", str(store)]
+    if tree == library.resolve():
+        exclude.append("site-packages")  # lies in the library's folder, but is no part of it
+    return Plan(tree, store, not options.no_kill, exclude)
+
+
+async def run(plan: Plan) -> dict[str, Any]:
+    """Take the inventory; return the run's document as it is when Temporal has gone."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    async with StateBackend.open(plan.store, app=APP) as backend:
+        server = await dev_server(
+            dev_server_log_level="error", dev_server_extra_args=["--output", "none"]
+        )
+        async with server:
+            document = await take_inventory(plan, server.client, backend)
+        print(f"\ndocument  {plan.store / document.address.key}")
+        print(f"report    {plan.report}")
+        return await document.get()
+
+
+async def take_inventory(plan: Plan, client: Client, backend: StateBackend) -> OwnDocument:
+    """Start the workflow and worker processes, and stay until it has ended."""
+    async with AsyncExitStack() as stack:
+        handle = await start_workflow(plan, client)
+        options = ["--store", str(plan.store), "--app", APP, "--task-queue", TASK_QUEUE]
+        job = Job(
+            document=document_of(handle, client, backend),
+            result=asyncio.create_task(handle.result()),
+            worker=WorkerProcess(client, options, plan.log),
+            screen=stack.enter_context(display()),
+        )
+        stack.push_async_callback(job.worker.stop)
+        stack.callback(job.result.cancel)
+        job.screen.say(f"inventory of {plan.tree}")
+        job.screen.say(f"worker {await job.worker.start()} started")
+        await watch(job, kill=plan.kill)
+        return job.document
+
+
+async def start_workflow(plan: Plan, client: Client) -> WorkflowHandle[Any, Any]:
+    """Start the workflow; the same id each time, as a new run."""
+    request = Request(str(plan.tree), str(plan.report), plan.exclude)
+    return await client.start_workflow(
+        Inventory.run, request, id=WORKFLOW_ID, task_queue=TASK_QUEUE
+    )
+
+
+def document_of(
+    handle: WorkflowHandle[Any, Any], client: Client, backend: StateBackend
+) -> OwnDocument:
+    """Return the own document of a workflow that this process started.
+
+    Who knows only the workflow id asks ``backend.own_documents.newest``, which gives the run
+    before until this one has written for the first time.
+    """
+    chain = ChainRef(client.namespace, handle.id, str(handle.first_execution_run_id))
+    return backend.own_documents.one(chain)
+
+
+async def watch(job: Job, *, kill: bool) -> None:
+    """Follow the job to its end; half way, kill the worker and start another."""
+    async for document in progress_of(job):
+        if kill and 2 * document.get("done", 0) >= document.get("batches", 1):
+            kill = False
+            code = await job.worker.kill()
+            job.screen.say(f"worker killed half way with SIGKILL (exit code {code})")
+            job.screen.say(f"worker {await job.worker.start()} started in its place")
+    if kill:
+        job.screen.say("the job had ended before the worker could be killed")
+
+
+async def progress_of(job: Job) -> AsyncIterator[dict[str, Any]]:
+    """Yield the run's document, read from the store again and again, until the workflow ended."""
+    while not job.result.done():
+        job.worker.check()
+        document = await job.document.get()
+        job.screen.show(document)
+        yield document
+        await asyncio.wait({job.result}, timeout=POLL_SECONDS)
+    try:
+        await job.result
+    except WorkflowFailureError as error:
+        raise DemoError(f"the workflow failed: {root_of(error)}") from error
+    job.screen.show(await job.document.get())
+
+
+def root_of(error: BaseException) -> BaseException:
+    """Return the first cause of an error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def verify(plan: Plan, document: dict[str, Any]) -> None:
+    """Compare the run's document and the report with a count of our own; raise if they differ."""
+    report = json.loads(plan.report.read_text())
+    report["skipped"] = sum(report["skipped"].values())
+    counted = recount(plan.tree, plan.exclude)
+    names = ("files", "bytes", "skipped", "digest", "extensions")
+    for source, found in (("document", document), ("report", report), ("counted", counted)):
+        print(f"{source:8}  " + "  ".join(_column(name, found) for name in names if name in found))
+    wrong = [name for name in names if report[name] != counted[name]]
+    wrong += [f"{name} of the document" for name in names[:3] if document[name] != counted[name]]
+    if wrong:
+        raise DemoError(f"{', '.join(wrong)} differ; or did {plan.tree} change meanwhile?")
+    print("all totals are right to the byte")
+
+
+def _column(name: str, found: dict[str, Any]) -> str:
+    match found[name]:
+        case int(number):
+            return f"{number:,} {name}"
+        case str(digest):
+            return f"sha256 {digest[:16]}"
+        case extensions:
+            return f"{len(extensions)} {name}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""`StatePlugin` on a worker, a client, or both, is one plugin; two different ones are an error."""
+
+import subprocess
+import sys
+import uuid
+from datetime import timedelta
+
+import pytest
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import Interceptor, Replayer, Worker
+
+from temporal_state import (
+    ConfigurationError,
+    StateBackend,
+    StatePlugin,
+    StateStore,
+    StateType,
+    state,
+)
+from temporal_state.temporal import ACTIVITIES, DocumentRequest, Get, Merge
+
+W = StateType.WORKFLOWS
+SOON = timedelta(seconds=30)
+
+
+@workflow.defn
+class Updates:
+    @workflow.run
+    async def run(self) -> dict:
+        return await state.update(n=1)
+
+
+async def client_with(dev, *plugins) -> Client:
+    return await Client.connect(dev.client.service_client.config.target_host, plugins=plugins)
+
+
+async def run_on(client, *plugins):
+    queue = uuid.uuid4().hex
+    async with Worker(client, task_queue=queue, workflows=[Updates], plugins=plugins):
+        return await client.execute_workflow(Updates.run, id=queue, task_queue=queue)
+
+
+@pytest.mark.filterwarnings("ignore:The same plugin type")
+async def test_it_works_on_a_worker_a_client_and_both(dev, tmp_path):
+    plugin = StatePlugin(tmp_path)
+    assert await run_on(dev.client, plugin) == {"n": 1}
+    client = await client_with(dev, plugin)
+    assert await run_on(client) == {"n": 1}
+    assert await run_on(client, plugin) == {"n": 1}
+    assert await run_on(client, StatePlugin(tmp_path)) == {"n": 1}
+
+
+@pytest.mark.filterwarnings("ignore:The same plugin type")
+async def test_two_different_plugins_on_one_worker_are_an_error(dev, tmp_path):
+    client = await client_with(dev, StatePlugin(tmp_path / "one"))
+    for other in (
+        StatePlugin(tmp_path / "two"),
+        StatePlugin(tmp_path / "one", app="other"),
+        StatePlugin("memory://"),
+    ):
+        with pytest.raises(ConfigurationError, match="two different StatePlugins"):
+            Worker(client, task_queue="q", workflows=[Updates], plugins=[other])
+
+
+async def test_one_plugin_serves_several_workers(dev, tmp_path):
+    plugin = StatePlugin(tmp_path)
+    first = Worker(dev.client, task_queue="several-1", workflows=[Updates], plugins=[plugin])
+    async with first:
+        assert await run_on(dev.client, plugin) == {"n": 1}
+        id = uuid.uuid4().hex
+        result = await dev.client.execute_workflow(Updates.run, id=id, task_queue="several-1")
+    assert result == {"n": 1}
+
+
+async def test_a_store_that_cannot_be_opened_stops_the_worker_at_its_start(dev, tmp_path):
+    (tmp_path / "file").write_text("no directory")
+    plugin = StatePlugin(tmp_path / "file")
+    worker = Worker(dev.client, task_queue="q", workflows=[Updates], plugins=[plugin])
+    with pytest.raises(OSError, match="file"):
+        await worker.run()
+
+
+class Nothing(Interceptor):
+    """An interceptor of somebody else."""
+
+
+async def test_other_plugins_and_interceptors_keep_working_beside_it(dev, tmp_path):
+    other = SimplePlugin("other", interceptors=[Nothing()], activities=[hello])
+    assert await run_on(dev.client, other, StatePlugin(tmp_path)) == {"n": 1}
+    assert await run_on(dev.client, StatePlugin(tmp_path), other) == {"n": 1}
+
+
+@activity.defn
+async def hello() -> str:
+    return "hello"
+
+
+def test_every_operation_is_an_activity_of_its_name():
+    names = {activity._Definition.must_from_callable(a).name for a in ACTIVITIES}
+    operations = {"get", "exists", "list", "previous", "set", "merge", "replace", "delete"}
+    assert names == {f"temporal_state.{operation}" for operation in operations}
+
+
+@workflow.defn
+class ByName:
+    @workflow.run
+    async def run(self, id: str) -> list:
+        merge = {"id": id, "type": "workflows", "value": {"a": 1}}
+        merged = await workflow.execute_activity(
+            "temporal_state.merge", merge, start_to_close_timeout=SOON
+        )
+        await workflow.execute_activity(
+            "temporal_state.merge", merge, start_to_close_timeout=SOON
+        )
+        own = await workflow.execute_local_activity(
+            "temporal_state.merge", Merge(value={"own": 1}), start_to_close_timeout=SOON
+        )
+        got = await workflow.execute_activity(
+            "temporal_state.get", Get(id=id), start_to_close_timeout=SOON
+        )
+        return [merged, own, got]
+
+
+async def test_the_activities_can_be_called_by_name(runner):
+    id = uuid.uuid4().hex
+    async with runner.worker(ByName):
+        assert await runner.run(ByName.run, id) == [{"a": 1}, {"own": 1}, {"a": 1}]
+    assert (await runner.backend.documents.read(id)).version == 2
+
+
+async def test_a_workflow_whose_worker_has_no_plugin_is_told_so(dev):
+    queue = uuid.uuid4().hex
+    async with Worker(dev.client, task_queue=queue, workflows=[UpdatesAnyway]):
+        handle = await dev.client.start_workflow(UpdatesAnyway.run, id=queue, task_queue=queue)
+        async for event in handle.fetch_history_events(wait_new_event=True):
+            if event.HasField("workflow_task_failed_event_attributes"):
+                break
+        failure = event.workflow_task_failed_event_attributes.failure
+        assert "plugins=[StatePlugin(url)]" in failure.message
+        await handle.terminate()
+
+
+@workflow.defn(sandboxed=False)
+class UpdatesAnyway:
+    @workflow.run
+    async def run(self) -> dict:
+        return await state.update(n=1)
+
+
+async def test_a_replayer_with_the_plugin_needs_no_store(dev, tmp_path):
+    plugin = StatePlugin(tmp_path / "used")
+    queue = uuid.uuid4().hex
+    async with Worker(dev.client, task_queue=queue, workflows=[Updates], plugins=[plugin]):
+        handle = await dev.client.start_workflow(Updates.run, id=queue, task_queue=queue)
+        await handle.result()
+    other = StatePlugin(tmp_path / "never")
+    await Replayer(workflows=[Updates], plugins=[other]).replay_workflow(
+        await handle.fetch_history()
+    )
+    assert not (tmp_path / "never").exists()
+
+
+def test_an_app_that_contradicts_the_backend_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="leave app= away"):
+        StatePlugin(StateBackend.open(tmp_path, app="one"), app="two")
+
+
+@activity.defn
+async def outside_of_a_run() -> None:
+    await state.get()
+
+
+async def test_the_own_document_needs_a_run(tmp_path):
+    from temporalio.testing import ActivityEnvironment
+
+    from temporal_state import ContextError
+
+    with pytest.raises(ContextError, match="no.* known here|none is known here"):
+        await state.get()
+    with pytest.raises(ContextError):
+        await ActivityEnvironment().run(outside_of_a_run)
+
+
+@activity.defn
+async def saves_somewhere(id: str) -> dict:
+    return await StateStore.save_state_object(id, {"n": 1}, W)
+
+
+async def test_an_activity_alone_uses_the_process_default(tmp_path):
+    from temporalio.testing import ActivityEnvironment
+
+    import temporal_state
+
+    backend = temporal_state.configure(tmp_path)
+    try:
+        assert await ActivityEnvironment().run(saves_somewhere, "a") == {"n": 1}
+        assert await backend.documents.get("a") == {"n": 1}
+    finally:
+        temporal_state._default._default = None
+        await backend.store.close()
+
+
+def test_requests_with_required_fields_are_dataclasses_any_converter_carries():
+    assert issubclass(Merge, DocumentRequest)
+    assert vars(Get()) == {"id": None, "type": "workflows", "keys": None}
+
+
+def test_importing_the_package_starts_nothing_and_opens_nothing(tmp_path):
+    code = (
+        "import threading, os, temporal_state, temporal_state.state;"
+        "print(threading.active_count(), sorted(os.listdir('.')))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "1 []"
