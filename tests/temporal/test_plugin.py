@@ -78,7 +78,7 @@ async def test_a_store_that_cannot_be_opened_stops_the_worker_at_its_start(dev, 
     (tmp_path / "file").write_text("no directory")
     plugin = StatePlugin(tmp_path / "file")
     worker = Worker(dev.client, task_queue="q", workflows=[Updates], plugins=[plugin])
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(ConfigurationError, match="a file is in the way"):
         await worker.run()
 
 
