@@ -10,6 +10,7 @@ plain code: the totals must be right to the byte.
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 import sysconfig
@@ -17,9 +18,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
 
 from samples.inventory import Inventory, Request
 from samples.progress import Display, display
@@ -78,9 +80,18 @@ def main() -> None:
     except (DemoError, StateError, WorkerDiedError) as error:
         sys.exit(f"demo: {error}")
     except asyncio.CancelledError:
-        sys.exit(128 + signal.SIGTERM)
+        leave(signal.SIGTERM)
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        leave(signal.SIGINT)
+
+
+def leave(cause: signal.Signals) -> NoReturn:
+    """Exit after a signal, when everything that was started has been stopped.
+
+    Without finalizing the interpreter: threads of the SDK that are still at work would crash it.
+    """
+    sys.stdout.flush()
+    os._exit(128 + cause)
 
 
 def parse_arguments() -> Plan:
@@ -107,14 +118,28 @@ async def run(plan: Plan) -> dict[str, Any]:
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with StateBackend.open(plan.store, app=APP) as backend:
-        server = await dev_server(
-            dev_server_log_level="error", dev_server_extra_args=["--output", "none"]
-        )
-        async with server:
+        async with await start_server() as server:
             document = await take_inventory(plan, server.client, backend)
         print(f"\ndocument  {plan.store / document.address.key}")
         print(f"report    {plan.report}")
         return await document.get()
+
+
+async def start_server() -> WorkflowEnvironment:
+    """Start a server that prints nothing.
+
+    Cancelled half way, the SDK would leave it running, and could hang when this process exits; so
+    a cancellation waits for it.
+    """
+    quiet = ["--output", "none"]
+    starting = asyncio.ensure_future(
+        dev_server(dev_server_log_level="error", dev_server_extra_args=quiet)
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await (await starting).shutdown()
+        raise
 
 
 async def take_inventory(plan: Plan, client: Client, backend: StateBackend) -> OwnDocument:

@@ -53,13 +53,12 @@ class Session:
             os.unlink(name, dir_fd=self.folder)
 
     def close(self) -> None:
-        """Remove the directory and let go of it."""
-        try:
-            with suppress(OSError), directory(self._root, _FOLDERS) as parent:
-                _discard(parent, self._name, self.folder)
+        """Remove the directory and let go of it; what cannot be removed is left to the sweep."""
+        with suppress(OSError), directory(self._root, _FOLDERS) as parent:
+            _discard(parent, self._name, self.folder)
+        with suppress(OSError):  # the lock goes with the descriptor, unless a fork has a copy
             fcntl.flock(self.folder, fcntl.LOCK_UN)
-        finally:
-            os.close(self.folder)
+        os.close(self.folder)
 
 
 def sweep(root: int) -> None:

@@ -30,7 +30,7 @@ class Disk:
             for _ in range(self.folds):
                 data = fold(self.objects.get(key))
             if data is not None:
-                if self.failure is not None:
+                if self.failure is not None and key != "busy":
                     raise self.failure
                 self.objects[key] = data
         return {}
@@ -145,7 +145,6 @@ def test_a_failed_commit_fails_all_that_changed_something(disk, combiner):
     with disk.held(combiner):
         futures = [combiner.submit("k", append(letter)) for letter in "ab"]
         disk.failure = OSError("disk")
-        disk.objects["busy"] = b""
     assert [outcome(future) for future in futures] == [disk.failure] * 2
 
 
@@ -183,11 +182,9 @@ def test_a_failure_of_one_key_is_not_anothers(pool):
         return {"a": error}
 
     combiner = Combiner(commit, pool, jobs=1, width=2)
-    held = Disk()
     futures = {key: combiner.submit(key, append("x")) for key in "ab"}
     assert outcome(futures["a"]) is error
     assert outcome(futures["b"]) is None
-    assert not held.objects
 
 
 def test_only_the_last_of_several_runs_counts(disk, combiner):

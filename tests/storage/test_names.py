@@ -22,8 +22,8 @@ ANY = settings(deadline=None, derandomize=True, max_examples=300)
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300)
 HOSTILE = [
     ".", "..", "...", ".hidden", "..\\..", "../../etc/passwd", "/etc/passwd", "a/../b", "a//b", "/",
-    "\\", "C:\\x", "\\\\host\\share", "~", "~root", "=", "=2e", "!", "!a", "%2e%2e%2f", "a\0b", "\n",
-    " ", "a ", "a.", "con", "NUL", "COM1.txt", "-rf", "*", "a:b", "\u202e", "\ufeff", "😀",
+    "\\", "C:\\x", "\\\\host\\share", "~", "~root", "=", "=2e", "!", "!a", "%2e%2e%2f", "a\0b",
+    "\n", " ", "a ", "a.", "con", "NUL", "COM1.txt", "-rf", "*", "a:b", "\u202e", "\ufeff", "😀",
 ]  # fmt: skip
 LOOK_ALIKE = [
     ("a", "A"), ("straße", "STRASSE"), ("ß", "ss"), ("K", "\u212a"), ("k", "\u212a"),
