@@ -21,11 +21,13 @@ from temporal_state.errors import (
     TokenExpiredError,
     TooLargeError,
 )
+from temporal_state.runs import Checkpoint, Run, Step
 from temporal_state.state import StateStore, build_state_store_path
 from temporal_state.storage import ObjectStore, open_store
-from temporal_state.temporal import StatePlugin
+from temporal_state.temporal import Recording, StatePlugin
 
 __all__ = [
+    "Checkpoint",
     "ConfigurationError",
     "ConflictError",
     "ContextError",
@@ -38,11 +40,14 @@ __all__ = [
     "ObjectStore",
     "Page",
     "PathTraversalError",
+    "Recording",
+    "Run",
     "StateBackend",
     "StateError",
     "StatePlugin",
     "StateStore",
     "StateType",
+    "Step",
     "StoreError",
     "StoreFullError",
     "StorePermissionError",

@@ -21,7 +21,7 @@ from temporal_state.documents import (
     utc_now,
 )
 from temporal_state.errors import ConfigurationError
-from temporal_state.runs import OwnDocuments
+from temporal_state.runs import OwnDocuments, Runs
 from temporal_state.storage import ObjectStore, open_store
 
 DEFAULT_URL = "./local/tmp"
@@ -44,6 +44,7 @@ class StateBackend:
         layout: The application and tenant, and where their objects lie.
         documents: The documents of the application.
         own_documents: The own documents of its runs.
+        runs: The records of its runs.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class StateBackend:
         engine = Engine(store, limits, clock)
         self.documents = Documents(engine, layout)
         self.own_documents = OwnDocuments(engine, layout)
+        self.runs = Runs(engine, layout, self.own_documents)
         self._users = 0
         self._opening = asyncio.Lock()
 

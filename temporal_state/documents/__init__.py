@@ -5,7 +5,7 @@ from temporal_state.documents._engine import DEFAULT_LIMITS, Caller, Document, E
 from temporal_state.documents._envelope import RESERVED_KEY, Envelope
 from temporal_state.documents._handle import DocumentHandle, check_key_name, check_state, to_model
 from temporal_state.documents._ids import check_id
-from temporal_state.documents._json import dumps, plain, plain_object
+from temporal_state.documents._json import dumps, loads, plain, plain_object
 from temporal_state.documents._layout import Address, Layout
 from temporal_state.documents._times import Clock, from_text, to_text, utc_now
 from temporal_state.documents._tokens import RETRY_HORIZON, Token
@@ -35,6 +35,7 @@ __all__ = [
     "check_type",
     "dumps",
     "from_text",
+    "loads",
     "plain",
     "plain_object",
     "to_model",

@@ -20,9 +20,9 @@ from typing import Any, TypeVar, overload
 from pydantic import BaseModel
 
 from temporal_state.documents import check_key_name, check_state, plain, plain_object, to_model
-from temporal_state.state._context import perform_here
+from temporal_state.state._context import perform_here, report_progress
 from temporal_state.state._store import StateStore, build_state_store_path, seconds
-from temporal_state.temporal import Get, Merge, Previous, Replace, Set
+from temporal_state.temporal import UNRECORDED, Get, Merge, Previous, Replace, Set
 
 __all__ = [
     "StateStore",
@@ -30,13 +30,16 @@ __all__ = [
     "get",
     "load",
     "previous",
+    "progress",
     "replace",
     "save",
     "set",
+    "unrecorded",
     "update",
 ]
 
 M = TypeVar("M", bound=BaseModel)
+C = TypeVar("C", bound=type)
 
 
 @overload
@@ -97,6 +100,25 @@ async def previous() -> dict[str, Any]:
     """
     document: dict[str, Any] = await perform_here(Previous())
     return document
+
+
+def progress(done: float, total: float | None = None, message: str | None = None) -> None:
+    """Say how far this run (or, in an activity, this step) is; nothing waits, nothing is scheduled.
+
+    What is said goes into the automatic record, so it is lost where there is none.
+
+    Args:
+        done: How much is done, in any unit.
+        total: Of how much, if that is known.
+        message: A few words for people.
+    """
+    report_progress({"done": done, "total": total, "message": message})
+
+
+def unrecorded(workflow_class: C) -> C:
+    """Mark a workflow class whose runs are not to be recorded."""
+    setattr(workflow_class, UNRECORDED, True)
+    return workflow_class
 
 
 async def load(model: type[M]) -> M:

@@ -7,6 +7,7 @@ from temporalio import activity, workflow
 from temporal_state._default import default_backend, open_default_backend
 from temporal_state.backend import join_location
 from temporal_state.documents import Caller, Layout
+from temporal_state.errors import ContextError
 from temporal_state.temporal import CURRENT_CALL, Request, WorkflowRun, perform, perform_in_workflow
 
 
@@ -21,6 +22,22 @@ async def perform_here(request: Request) -> Any:
     if activity.in_activity() and (call := CURRENT_CALL.get(None)) is not None:
         return await perform(call.backend, request, call.caller(request), call.own())
     return await perform(await open_default_backend(), request, Caller(), None)
+
+
+def report_progress(progress: dict[str, Any]) -> None:
+    """Put progress into the record of the calling run or step."""
+    if workflow.in_workflow():
+        notes = WorkflowRun.current().notes
+        if notes is not None:
+            notes.progress = progress
+    elif (call := CURRENT_CALL.get(None)) is not None:
+        if call.report is not None:
+            call.report(progress)
+    else:
+        raise ContextError(
+            "progress belongs to a run or a step, and none is known here: call this in a workflow "
+            "or activity whose worker has the StatePlugin"
+        )
 
 
 def location(id: str, type: str) -> str:

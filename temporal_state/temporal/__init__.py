@@ -2,8 +2,10 @@
 
 from temporal_state.temporal._activities import ACTIVITIES
 from temporal_state.temporal._call import CURRENT_CALL, ActivityCall
+from temporal_state.temporal._capture import Capture, Redact
 from temporal_state.temporal._operations import perform
 from temporal_state.temporal._plugin import StatePlugin
+from temporal_state.temporal._recording import UNRECORDED, Recording
 from temporal_state.temporal._run import WorkflowRun
 from temporal_state.temporal._wire import (
     Delete,
@@ -22,7 +24,9 @@ from temporal_state.temporal._workflow import perform_in_workflow
 __all__ = [
     "ACTIVITIES",
     "CURRENT_CALL",
+    "UNRECORDED",
     "ActivityCall",
+    "Capture",
     "Delete",
     "DocumentRequest",
     "Exists",
@@ -30,6 +34,8 @@ __all__ = [
     "List",
     "Merge",
     "Previous",
+    "Recording",
+    "Redact",
     "Replace",
     "Request",
     "Set",

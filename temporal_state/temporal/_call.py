@@ -6,9 +6,11 @@ worker's wall clock, so the workflow's time comes along in the header.
 """
 
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from temporalio import activity
 
@@ -19,7 +21,7 @@ from temporal_state.temporal._names import Occurrences, digest
 from temporal_state.temporal._wire import ACTIVITY_PREFIX, RETRY_POLICY, CallHeader, Request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ActivityCall:
     """One attempt of one activity."""
 
@@ -29,6 +31,7 @@ class ActivityCall:
     max_result: int
     started: float = field(default_factory=time.monotonic)
     changes: Occurrences = field(default_factory=Occurrences)
+    report: Callable[[dict[str, Any]], None] | None = None
 
     def now(self) -> datetime:
         """Return the present time by Temporal's clock."""

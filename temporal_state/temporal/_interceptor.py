@@ -4,11 +4,13 @@ Nothing here adds an event to a history, and nothing here may fail or delay what
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from temporalio import activity, workflow
 from temporalio.worker import (
     ActivityInboundInterceptor,
+    ActivityOutboundInterceptor,
+    ContinueAsNewInput,
     ExecuteActivityInput,
     ExecuteWorkflowInput,
     HandleSignalInput,
@@ -22,22 +24,27 @@ from temporalio.worker import (
 )
 
 from temporal_state.backend import StateBackend
+from temporal_state.temporal._attempts import Attempt, attempt_of, recorded
 from temporal_state.temporal._call import CURRENT_CALL, ActivityCall
 from temporal_state.temporal._failures import as_application_errors
+from temporal_state.temporal._recording import RecordingLane
 from temporal_state.temporal._run import WorkflowRun, WorkflowSettings
-from temporal_state.temporal._wire import HEADER, CallHeader
+from temporal_state.temporal._wire import HEADER, CallHeader, checkpoints_to
 
 
 class StateInterceptor(Interceptor):
     """Tells activities of their run and step, and workflows of their worker's plugin."""
 
-    def __init__(self, backend: StateBackend, settings: WorkflowSettings) -> None:
+    def __init__(
+        self, backend: StateBackend, settings: WorkflowSettings, lane: RecordingLane
+    ) -> None:
         self.backend = backend
         self.settings = settings
+        self.lane = lane
 
     def does_the_same_as(self, other: "StateInterceptor") -> bool:
         """Return whether a worker that has one of the two needs the other."""
-        if self.settings != other.settings:
+        if (self.settings, self.lane.recording) != (other.settings, other.lane.recording):
             return False
         url = self.backend.store.url
         shared = url == other.backend.store.url and url != "memory://"
@@ -64,6 +71,14 @@ class _ActivityInbound(ActivityInboundInterceptor):
     def __init__(self, next: ActivityInboundInterceptor, root: StateInterceptor) -> None:
         super().__init__(next)
         self._root = root
+        self._attempt: Attempt | None = None
+
+    def init(self, outbound: ActivityOutboundInterceptor) -> None:
+        super().init(_ActivityOutbound(outbound, self))
+
+    def beat(self, details: tuple[Any, ...]) -> None:
+        if self._attempt is not None:
+            self._attempt.beat(details)
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         payload = input.headers.get(HEADER)
@@ -74,8 +89,20 @@ class _ActivityInbound(ActivityInboundInterceptor):
             self._root.settings.max_payload,
         )
         CURRENT_CALL.set(call)
+        self._attempt = attempt_of(call, self._root.lane)
+        call.report = self._attempt.report if self._attempt is not None else None
         with as_application_errors():
-            return await super().execute_activity(input)
+            return await recorded(self._attempt, super().execute_activity(input))
+
+
+class _ActivityOutbound(ActivityOutboundInterceptor):
+    def __init__(self, next: ActivityOutboundInterceptor, inbound: _ActivityInbound) -> None:
+        super().__init__(next)
+        self._inbound = inbound
+
+    def heartbeat(self, *details: Any) -> None:
+        super().heartbeat(*details)
+        self._inbound.beat(details)
 
 
 class _WorkflowInbound(WorkflowInboundInterceptor):
@@ -112,6 +139,14 @@ class _WorkflowOutbound(WorkflowOutboundInterceptor):
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:
         return super().start_local_activity(self._with_header(input))
+
+    def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:
+        notes = self._run.notes
+        if notes is not None:
+            # One ahead: this activation may still make a checkpoint.
+            header = checkpoints_to(notes.checkpoints + 1)
+            input = replace(input, headers={**input.headers, HEADER: header})
+        super().continue_as_new(input)
 
     def _with_header(self, input: Any) -> Any:
         header = self._run.header(input.activity, input.args).to_payload()

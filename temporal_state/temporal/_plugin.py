@@ -30,8 +30,11 @@ from temporal_state.errors import ConfigurationError, StateError
 from temporal_state.storage import ObjectStore
 from temporal_state.temporal._activities import ACTIVITIES
 from temporal_state.temporal._interceptor import StateInterceptor
+from temporal_state.temporal._recording import Recording, RecordingLane
 from temporal_state.temporal._run import WorkflowSettings
+from temporal_state.temporal._runner import following
 
+DEFAULT_RECORDING = Recording()
 MAX_PAYLOAD = 1024 * 1024
 """Bytes of JSON; a codec may nearly double it and still pass Temporal's 2 MB."""
 
@@ -46,6 +49,7 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
     Args:
         backend: A URL or path, or a `StateBackend`; as `StateBackend.open` takes it.
         app: The application whose state this is. Not together with a `StateBackend`.
+        recording: What is recorded of each run, and how; ``None`` records nothing.
         operation_timeout: How long one operation that workflow code awaits may take, all retries
             included; then it raises.
     """
@@ -55,6 +59,7 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         backend: str | os.PathLike[str] | ObjectStore | StateBackend | None = None,
         *,
         app: str | None = None,
+        recording: Recording | None = DEFAULT_RECORDING,
         operation_timeout: timedelta = timedelta(minutes=1),
     ) -> None:
         if not isinstance(backend, StateBackend):
@@ -73,7 +78,8 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             attempt_timeout=backend.limits.operation_timeout + timedelta(seconds=5),
             operation_timeout=operation_timeout,
         )
-        self._interceptor = StateInterceptor(backend, settings)
+        self._lane = RecordingLane(backend.runs, recording)
+        self._interceptor = StateInterceptor(backend, settings, self._lane)
 
     def name(self) -> str:
         """Return the name that Temporal shows for this plugin."""
@@ -100,6 +106,9 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         config["interceptors"] = [*config.get("interceptors", []), self._interceptor]
         config["activities"] = [*config.get("activities", []), *ACTIVITIES]
         self._configure_workflows(config)
+        if self._lane.recording is not None:
+            for runner in ("workflow_runner", "unsandboxed_workflow_runner"):
+                config[runner] = following(config[runner], self._lane.follow)
         return config
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
@@ -108,7 +117,7 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         if self._interceptor not in interceptors:
             await next(worker)
             return
-        async with self.backend:
+        async with self.backend, self._lane.while_running(worker):
             await next(worker)
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:

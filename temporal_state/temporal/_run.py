@@ -14,7 +14,9 @@ from temporalio import workflow
 from temporal_state.documents import Layout
 from temporal_state.errors import ContextError
 from temporal_state.temporal._budget import MarkerBudget
+from temporal_state.temporal._follower import Notes
 from temporal_state.temporal._names import Occurrences, digest, digest_of_arguments
+from temporal_state.temporal._runner import NOTES
 from temporal_state.temporal._wire import CallHeader
 
 _ATTRIBUTE = "__temporal_state_run"
@@ -51,6 +53,12 @@ class WorkflowRun:
         """Make this the current run for all code on the running event loop."""
         setattr(asyncio.get_running_loop(), _ATTRIBUTE, self)
 
+    @property
+    def notes(self) -> Notes | None:
+        """What passes between this code and the run's follower; ``None`` if it has none."""
+        function = workflow.extern_functions().get(NOTES)
+        return None if function is None else function()
+
     @staticmethod
     def current() -> "WorkflowRun":
         """Return the run whose code is calling.
@@ -80,4 +88,5 @@ class WorkflowRun:
             chain=info.first_execution_run_id,
             step=step,
             now=workflow.now(),
+            started=info.workflow_start_time if self.notes is not None else None,
         )

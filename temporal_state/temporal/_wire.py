@@ -146,6 +146,16 @@ class Previous(Request):
         return self
 
 
+def checkpoints_to(number: int) -> Payload:
+    """Return the header that tells a continued run the number of its chain's last checkpoint."""
+    return PayloadConverter.default.to_payload({"checkpoints": number})
+
+
+def checkpoints_from(payload: Payload) -> int:
+    """Return the number that `checkpoints_to` wrote."""
+    return int(PayloadConverter.default.from_payload(payload, dict)["checkpoints"])
+
+
 @dataclass(frozen=True)
 class CallHeader:
     """What workflow code tells an activity about the call, so that both agree on what it is.
@@ -155,12 +165,15 @@ class CallHeader:
         chain: The run id that the whole chain shares: the own document is found by it.
         step: The name of the call by its content, the same whenever the workflow repeats it.
         now: The workflow's time when it made the call.
+        started: When the run started, which tells where its record lies; ``None`` if the run is
+            not recorded.
     """
 
     lineage: str
     chain: str
     step: str
     now: datetime
+    started: datetime | None
 
     def to_payload(self) -> Payload:
         """Return the header's value."""
@@ -169,6 +182,7 @@ class CallHeader:
             "chain": self.chain,
             "step": self.step,
             "now": to_text(self.now),
+            "started": to_text(self.started) if self.started else None,
         }
         return PayloadConverter.default.to_payload(value)
 
@@ -176,4 +190,10 @@ class CallHeader:
     def from_payload(cls, payload: Payload) -> "CallHeader":
         """Return the header that `to_payload` wrote."""
         value = PayloadConverter.default.from_payload(payload, dict)
-        return cls(value["lineage"], value["chain"], value["step"], from_text(value["now"]))
+        return cls(
+            value["lineage"],
+            value["chain"],
+            value["step"],
+            from_text(value["now"]),
+            from_text(value["started"]) if value.get("started") else None,
+        )

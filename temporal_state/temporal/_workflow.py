@@ -30,7 +30,9 @@ async def perform_in_workflow(request: Request) -> Any:
     try:
         if reading is None:
             return await _local(request, run.settings)
-        result = await run.budget.spend(lambda: _local(request, run.settings))
+        result = await run.budget.spend(
+            lambda: _local(request, run.settings), lambda: _regular(request, run.settings)
+        )
         return await _regular(reading, run.settings) if result == LARGE else result
     except FailureError as error:
         ours = from_failure(error, request.operation)

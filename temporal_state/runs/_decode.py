@@ -1,0 +1,108 @@
+"""From the JSON of records to what readers get."""
+
+import base64
+from typing import Any
+
+from temporal_state.documents import from_text
+from temporal_state.runs._merge import Json
+from temporal_state.runs._records import Checkpoint, Failure, Progress, Run, Step, Value, time_of
+
+
+def to_run(record: Json) -> Run:
+    """Return the run that a record describes."""
+    return Run(
+        kind=record["kind"],
+        namespace=record["namespace"],
+        workflow_id=record["workflow_id"],
+        run_id=record["run_id"],
+        workflow_type=record["workflow_type"],
+        task_queue=record["task_queue"],
+        status=record["status"],
+        confirmed=record["confirmed"],
+        attempt=record["attempt"],
+        started=from_text(record["started"]),
+        ended=time_of(record["ended"]),
+        updated=from_text(record["updated"]),
+        clock=record["clock"],
+        progress=to_progress(record.get("progress")),
+        steps=record["step_count"],
+        counts=record["counts"],
+        open=record["open"],
+        input=[to_value(value) for value in record.get("input") or []],
+        result=optional_value(record.get("result")),
+        error=to_failure(record.get("error")),
+        parent=record.get("parent"),
+        chain=record["chain"],
+        original=record["original"],
+        continued_from=record.get("continued_from"),
+        cron=record.get("cron"),
+        worker=record["worker"],
+        lost=record["lost"],
+    )
+
+
+def to_step(number: int, step: Json, attempt: Json | None) -> Step:
+    """Return a step, from what the workflow side and the activity side have seen of it."""
+    call, attempt = step["call"], attempt or {}
+    end = step.get("end", {})
+    if end.get("clock", -1) < call["clock"]:
+        end = {}  # the call was made again after this end
+    return Step(
+        number=number,
+        kind=call["kind"],
+        name=call["name"],
+        id=call["id"],
+        key=call.get("key"),
+        status=end.get("status") or ("started" if attempt else "scheduled"),
+        scheduled=from_text(call["time"]),
+        closed=time_of(end.get("time")),
+        started=time_of(attempt.get("started")),
+        ended=time_of(attempt.get("ended")),
+        attempt=attempt.get("attempt"),
+        worker=attempt.get("worker"),
+        progress=to_progress(attempt.get("progress")),
+        heartbeat=optional_value(attempt.get("heartbeat")),
+        input=[to_value(value) for value in call.get("input") or []],
+        result=optional_value(end.get("result")),
+        error=to_failure(end.get("error") or attempt.get("error")),
+    )
+
+
+def to_checkpoint(checkpoint: Json, state: dict[str, Any] | None) -> Checkpoint:
+    """Return a checkpoint, with the document that was kept for it."""
+    return Checkpoint(
+        number=checkpoint["number"],
+        step=checkpoint["step"],
+        time=from_text(checkpoint["time"]),
+        clock=checkpoint["clock"],
+        progress=to_progress(checkpoint.get("progress")),
+        counts=checkpoint["counts"],
+        open=checkpoint["open"],
+        version=checkpoint.get("version", 0),
+        state=state,
+    )
+
+
+def to_progress(value: Json | None) -> Progress | None:
+    """Return recorded progress."""
+    return None if value is None else Progress(value["done"], value["total"], value["message"])
+
+
+def to_failure(value: Json | None) -> Failure | None:
+    """Return a recorded failure; one that is encoded keeps its message to itself."""
+    return None if value is None else Failure(value["type"], value.get("message"))
+
+
+def optional_value(value: Json | None) -> Value | None:
+    """Return a recorded value, if there is one."""
+    return None if value is None else to_value(value)
+
+
+def to_value(value: Json) -> Value:
+    """Return a recorded value."""
+    data: bytes | None = None
+    if "text" in value:
+        data = value["text"].encode()
+    elif "base64" in value:
+        data = base64.b64decode(value["base64"])
+    return Value(value["encoding"], data, value.get("metadata", {}), value.get("dropped"))

@@ -1,0 +1,55 @@
+"""What one writer has to add to the record of one run, collected until it is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from temporal_state.runs._merge import Json, merge_attempt, merge_run, merge_step
+from temporal_state.runs._refs import RunRef
+
+
+@dataclass(slots=True)
+class Patch:
+    """Unwritten knowledge of one run.
+
+    Attributes:
+        header: The run itself; ``None`` if only activities were seen.
+        steps: What the workflow side saw, by step number.
+        attempts: What the activity side saw, by step key.
+        final: Whether it brings an end, which is written first.
+    """
+
+    ref: RunRef
+    header: Json | None = None
+    steps: dict[int, Json] = field(default_factory=dict)
+    attempts: dict[str, Json] = field(default_factory=dict)
+    final: bool = False
+
+    def add(self, other: "Patch") -> None:
+        """Take in what was seen since."""
+        if other.header is not None:
+            self.header = merge_run(self.header or {}, other.header)
+        for number, step in other.steps.items():
+            self.steps[number] = merge_step(self.steps.get(number), step)
+        for key, attempt in other.attempts.items():
+            self.attempts[key] = merge_attempt(self.attempts.get(key), attempt)
+        self.final |= other.final
+
+    def __len__(self) -> int:
+        return len(self.steps) + len(self.attempts) + (self.header is not None)
+
+
+def merge_record(stored: Json, header: Mapping[str, Any] | None, steps: dict[int, Json]) -> Json:
+    """Return the JSON of a run's object after a patch."""
+    record = merge_run(stored, header) if header is not None else dict(stored)
+    if steps:
+        record["steps"] = merge_steps(record.get("steps", {}), steps)
+    return record
+
+
+def merge_steps(stored: Mapping[str, Json], seen: Mapping[int, Json]) -> dict[str, Json]:
+    """Return numbered steps after a patch."""
+    result = dict(stored)
+    for number, step in seen.items():
+        result[str(number)] = merge_step(result.get(str(number)), step)
+    return result

@@ -1,0 +1,156 @@
+"""What is known of a run, as readers get it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from temporal_state.documents import from_text
+
+CLOSED = frozenset(
+    {"completed", "failed", "cancelled", "terminated", "timed_out", "continued_as_new"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far something is: ``done`` of ``total`` (if that is known)."""
+
+    done: float
+    total: float | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why something failed: the error's stable type, and its message if it was kept readable."""
+
+    type: str
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A recorded input or result, as the user's data converter encodes it.
+
+    Attributes:
+        encoding: The payload's encoding, such as ``json/plain`` or ``binary/encrypted``.
+        data: The payload's data; ``None`` if it was not kept.
+        metadata: The payload's further metadata, base64.
+        dropped: Why it was not kept: ``too large``, ``redacted`` or ``unencodable``.
+    """
+
+    encoding: str
+    data: bytes | None
+    metadata: dict[str, str] = field(default_factory=dict)
+    dropped: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run, as far as its record knows.
+
+    Attributes:
+        kind: ``workflow``, or ``activity`` for a standalone one.
+        status: ``running``, ``completed``, ``failed``, ``cancelled``, ``terminated``,
+            ``timed_out`` or ``continued_as_new``.
+        confirmed: Whether Temporal has accepted this end. One that is not may be taken back.
+        clock: The length of Temporal's history that the record has seen.
+        steps: How many steps were scheduled.
+        counts: How many steps have which status.
+        open: The steps that the run waits for, by name; the first 20.
+        chain: The run id that all runs of the chain share.
+        lost: How many changes could not be recorded for lack of a working store.
+    """
+
+    kind: str
+    namespace: str
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    task_queue: str
+    status: str
+    confirmed: bool
+    attempt: int
+    started: datetime
+    ended: datetime | None
+    updated: datetime
+    clock: int
+    progress: Progress | None
+    steps: int
+    counts: dict[str, int]
+    open: list[str]
+    input: list[Value]
+    result: Value | None
+    error: Failure | None
+    parent: dict[str, str] | None
+    chain: str
+    original: str
+    continued_from: str | None
+    cron: str | None
+    worker: str
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that a run waits or waited for.
+
+    Attributes:
+        number: In the order in which the workflow scheduled them, from 1.
+        kind: ``activity``, ``local_activity``, ``child``, ``timer`` or ``nexus``.
+        name: The type of the activity or workflow, the operation, or the timer's summary.
+        id: The activity id or child workflow id.
+        key: The name of the call by its content; the same when the call is repeated.
+        status: ``scheduled``, ``started``, or how it ended.
+        scheduled: When the workflow scheduled it.
+        closed: When the workflow learned of its end.
+        started: When its newest known attempt started, and ...
+        ended: ... ended, on its worker.
+        attempt: The number of that attempt, if one is known.
+        worker: Who made it.
+        progress: What it reported.
+        error: Why it failed, or why its newest attempt did.
+    """
+
+    number: int
+    kind: str
+    name: str
+    id: str
+    key: str | None
+    status: str
+    scheduled: datetime
+    closed: datetime | None
+    started: datetime | None
+    ended: datetime | None
+    attempt: int | None
+    worker: str | None
+    progress: Progress | None
+    heartbeat: Value | None
+    input: list[Value]
+    result: Value | None
+    error: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What was known of a run at one moment; immutable, numbered within the chain.
+
+    Attributes:
+        step: How many steps had been closed.
+        state: The run's own document at that moment; ``None`` if it was not kept.
+    """
+
+    number: int
+    step: int
+    time: datetime
+    clock: int
+    progress: Progress | None
+    counts: dict[str, int]
+    open: list[str]
+    version: int
+    state: dict[str, Any] | None
+
+
+def time_of(text: str | None) -> datetime | None:
+    """Return a recorded time, if there is one."""
+    return None if text is None else from_text(text)

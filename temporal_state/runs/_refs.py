@@ -1,0 +1,78 @@
+"""Which run, and where its objects lie.
+
+    {app}/runs/{namespace}/{yyyy-mm}/{workflow id}/{start}-{run id}/run.json
+                                                                   /steps/{n // 64}.json
+                                                                   /attempts/{writer}.json
+                                                                   /documents/{version}.json
+
+By month, so that old months can be dropped as a whole; the start in the folder's name, so that the
+newest run of a workflow id is the last in a listing.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from temporal_state.documents import Layout
+from temporal_state.storage import encode_name
+
+STEPS_PER_OBJECT = 64
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRef:
+    """One run, with all that is needed to find its record.
+
+    Attributes:
+        namespace: Temporal's namespace.
+        workflow_id: The workflow id; of a standalone activity, its activity id.
+        run_id: The run id.
+        started: When the run started, by Temporal's clock; part of where the record lies.
+    """
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    started: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunLayout:
+    """Where the records of runs lie in one application's part of a store."""
+
+    layout: Layout
+
+    def namespace(self, namespace: str) -> str:
+        """Return the prefix of all months of a namespace."""
+        return f"{self.layout.base}/runs/{encode_name(namespace)}/"
+
+    def workflow(self, namespace: str, month: str, workflow_id: str) -> str:
+        """Return the prefix of a workflow id's runs that started in a month."""
+        return f"{self.namespace(namespace)}{month}/{encode_name(workflow_id)}/"
+
+    def folder(self, ref: RunRef) -> str:
+        """Return the prefix of a run's objects."""
+        start = ref.started.astimezone(UTC)
+        name = f"{start:%Y%m%dt%H%M%S%f}-{encode_name(ref.run_id)}"
+        return f"{self.workflow(ref.namespace, f'{start:%Y-%m}', ref.workflow_id)}{name}/"
+
+    def run(self, ref: RunRef) -> str:
+        """Return the key of the run's own object."""
+        return f"{self.folder(ref)}{RUN_FILE}"
+
+    def steps(self, ref: RunRef, chunk: int) -> str:
+        """Return the key of some of its steps; the first ones are in the run's own object."""
+        return f"{self.folder(ref)}steps/{chunk:06}.json" if chunk else self.run(ref)
+
+    def attempts(self, ref: RunRef, writer: str) -> str:
+        """Return the key of what one writer saw of the attempts of its activities."""
+        return f"{self.folder(ref)}attempts/{writer}.json"
+
+    def document(self, ref: RunRef, version: int) -> str:
+        """Return the key of the run's document as it was at a checkpoint."""
+        return f"{self.folder(ref)}documents/{version:09}.json"
+
+
+def chunk_of(number: int) -> int:
+    """Return which object the step with a number, from 1, is kept in."""
+    return (number - 1) // STEPS_PER_OBJECT

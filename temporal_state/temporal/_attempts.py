@@ -1,0 +1,184 @@
+"""What the activity side sees of a step: attempts, times, worker, progress, and how they went."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from temporalio import activity
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import PayloadConverter
+from temporalio.exceptions import ApplicationError
+
+from temporal_state.documents import to_text, utc_now
+from temporal_state.runs import Json, Patch, RunRef
+from temporal_state.temporal._call import ActivityCall
+from temporal_state.temporal._capture import captured
+from temporal_state.temporal._recording import RecordingLane
+
+log = logging.getLogger("temporal_state")
+
+HEARTBEAT_INTERVAL = 0.5
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt of one activity, told to the recorder as it goes."""
+
+    call: ActivityCall
+    lane: RecordingLane
+    ref: RunRef
+    key: str
+    known: Json = field(default_factory=dict)
+    _beaten: float = 0.0
+
+    def begin(self) -> None:
+        """Tell that the attempt has started."""
+        info = self.call.info
+        self.known = {
+            "attempt": info.attempt,
+            "started": to_text(self.call.now()),
+            "worker": self.lane.worker,
+            "status": "started",
+        }
+        self._tell()
+
+    def end(self, status: str, error: BaseException | None = None, result: Any = None) -> None:
+        """Tell how the attempt ended."""
+        self.known |= {"status": status, "ended": to_text(self.call.now())}
+        if error is not None:
+            self.known["error"] = self._error(error)
+        self._tell(result)
+
+    def report(self, progress: Json) -> None:
+        """Tell how far the activity is."""
+        self.known["progress"] = progress
+        self._tell()
+
+    def beat(self, details: tuple[Any, ...]) -> None:
+        """Tell what the activity reported to Temporal, at most twice a second."""
+        if not details or not self.lane.capture.keeps("heartbeat"):
+            return
+        now = time.monotonic()
+        if now - self._beaten > HEARTBEAT_INTERVAL:
+            self._beaten = now
+            payload = activity.payload_converter().to_payloads(details[:1])[0]
+            self.known["heartbeat"] = captured("heartbeat", payload, self.lane.capture.limit)
+            self._tell()
+
+    def _error(self, error: BaseException) -> Json:
+        kind = error.type if isinstance(error, ApplicationError) else type(error).__name__
+        result: Json = {"type": kind or "ApplicationError"}
+        if self.lane.capture.keeps("error"):
+            payload = PayloadConverter.default.to_payload({"message": str(error)})
+            result["value"] = captured("error", payload, self.lane.capture.limit)
+        return result
+
+    def _tell(self, result: Any = None) -> None:
+        patch = Patch(self.ref, attempts={self.key: dict(self.known)})
+        if self.call.info.workflow_id is None:
+            self._describe_standalone(patch, result)
+        self.lane.tell(patch, False)  # noqa: FBT003 it is only what is new
+
+    def _describe_standalone(self, patch: Patch, result: Any) -> None:
+        info, known = self.call.info, self.known
+        ended = known["status"] in {"completed", "failed", "cancelled"}
+        clock = 2 * info.attempt + ended
+        call = {
+            "kind": "activity",
+            "name": info.activity_type,
+            "id": info.activity_id,
+            "key": self.key,
+            "time": to_text(info.scheduled_time),
+            "clock": 0,
+        }
+        step: Json = {"call": call}
+        if ended:
+            step["end"] = {"status": known["status"], "time": known["ended"], "clock": clock}
+        patch.steps = {1: step}
+        patch.final = ended
+        patch.header = self._header(clock, ended=ended) | self._result(result)
+
+    def _header(self, clock: int, *, ended: bool) -> Json:
+        info, known = self.call.info, self.known
+        return {
+            "kind": "activity",
+            "namespace": self.ref.namespace,
+            "workflow_id": self.ref.workflow_id,
+            "run_id": self.ref.run_id,
+            "workflow_type": info.activity_type,
+            "task_queue": info.task_queue,
+            "attempt": info.attempt,
+            "chain": self.ref.run_id,
+            "original": self.ref.run_id,
+            "started": to_text(self.ref.started),
+            "updated": known.get("ended") or to_text(self.call.now()),
+            "seen": to_text(utc_now()),
+            "clock": clock,
+            "synced": 0,
+            "lost": 0,
+            "worker": self.lane.worker,
+            "step_count": 1,
+            "input": [],
+            "status": known["status"] if ended else "running",
+            "ended": known.get("ended"),
+            "confirmed": False,
+            "result": None,
+            "error": known.get("error"),
+            "progress": known.get("progress"),
+            "counts": {known["status"]: 1} if ended else {},
+            "open": [] if ended else [info.activity_type],
+            "checkpoints": [],
+        }
+
+    def _result(self, result: Any) -> Json:
+        if result is None or not self.lane.capture.keeps("result"):
+            return {}
+        payload: Payload = activity.payload_converter().to_payloads([result])[0]
+        return {"result": captured("result", payload, self.lane.capture.limit)}
+
+
+def attempt_of(call: ActivityCall, lane: RecordingLane) -> Attempt | None:
+    """Return the attempt to be recorded, if the call belongs to a recorded run."""
+    info, header = call.info, call.header
+    if lane.recording is None:
+        return None
+    namespace = info.workflow_namespace or info.namespace
+    if header is not None and header.started is not None and info.workflow_id is not None:
+        run_id = info.workflow_run_id or ""
+        return Attempt(
+            call, lane, RunRef(namespace, info.workflow_id, run_id, header.started), header.step
+        )
+    if info.workflow_id is None and info.activity_run_id is not None:
+        if info.activity_type in lane.recording.exclude:
+            return None
+        ref = RunRef(namespace, info.activity_id, info.activity_run_id, info.scheduled_time)
+        return Attempt(call, lane, ref, "standalone")
+    return None
+
+
+async def recorded(attempt: Attempt | None, run: Awaitable[Any]) -> Any:
+    """Return what ``run`` returns, and tell the recorder how it went."""
+    if attempt is None:
+        return await run
+    _quietly(attempt.begin)
+    try:
+        result = await run
+    except Exception as error:
+        _quietly(attempt.end, "cancelled" if activity.is_cancelled() else "failed", error)
+        raise
+    except BaseException as error:
+        # Asynchronous completion is announced by an exception of its own.
+        pending = type(error).__name__ == "_CompleteAsyncError"
+        _quietly(attempt.end, "pending" if pending else "cancelled")
+        raise
+    _quietly(attempt.end, "completed", None, result)
+    return result
+
+
+def _quietly(tell: Callable[..., None], *arguments: Any) -> None:
+    try:
+        tell(*arguments)
+    except Exception:
+        log.exception("an attempt of an activity could not be recorded")

@@ -1,0 +1,176 @@
+"""What the SDK's messages say, in this package's words: scheduled, closed, ended.
+
+The only module that reads the messages between the SDK's core and its workflow code. They are not a
+public interface, so a test pins every field that is read here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
+from temporalio.bridge.proto.workflow_activation import WorkflowActivationJob
+from temporalio.bridge.proto.workflow_commands import WorkflowCommand
+from temporalio.converter import PayloadConverter
+
+from temporal_state.temporal._wire import HEADER, CallHeader
+
+Place: TypeAlias = tuple[str, int]
+"""How the SDK tells one open call from another: its kind, and a number for each kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """Workflow code asked for something that it can wait for."""
+
+    place: Place
+    kind: str
+    name: str
+    id: str
+    key: str | None
+    input: Sequence[Payload]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Something that workflow code asked for has ended; ``backoff`` will be asked for again."""
+
+    place: Place
+    status: str
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Workflow code asked for the end of its run."""
+
+    status: str
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+def of_job(job: WorkflowActivationJob) -> Closed | None:
+    """Return what a job of an activation closes, if anything."""
+    kind = job.WhichOneof("variant") or ""
+    handler = _JOBS.get(kind)
+    return None if handler is None else handler(getattr(job, kind))
+
+
+def of_command(command: WorkflowCommand) -> Scheduled | Closed | Ended | None:
+    """Return what a command of a completion says, if it concerns steps or the run's end."""
+    kind = command.WhichOneof("variant") or ""
+    handler = _COMMANDS.get(kind)
+    return None if handler is None else handler(getattr(command, kind), command)
+
+
+def _resolved(kind: str, resolved: Any) -> Closed:
+    place, result = (kind, resolved.seq), resolved.result
+    status = result.WhichOneof("status")
+    if status == "completed":
+        # An activity's and a child's result is in a message of its own, an operation's is not.
+        payload = result.completed if kind == "nexus" else result.completed.result
+        return Closed(place, status, result=payload)
+    if status == "failed":
+        failure = result.failed if kind == "nexus" else result.failed.failure
+        return Closed(place, _status_of(failure), failure=failure)
+    if status == "timed_out":
+        return Closed(place, status, failure=result.timed_out)
+    return Closed(place, status or "cancelled")
+
+
+def _refused_operation(start: Any) -> Closed | None:
+    if not start.HasField("failed"):
+        return None
+    return Closed(("nexus", start.seq), "failed", failure=start.failed)
+
+
+def _refused_child(start: Any) -> Closed | None:
+    status = start.WhichOneof("status")
+    if status == "succeeded":
+        return None
+    return Closed(("child", start.seq), "cancelled" if status == "cancelled" else "failed")
+
+
+def _status_of(failure: Failure) -> str:
+    cause = innermost(failure)
+    if cause.HasField("timeout_failure_info"):
+        return "timed_out"
+    if cause.HasField("canceled_failure_info"):
+        return "cancelled"
+    return "terminated" if cause.HasField("terminated_failure_info") else "failed"
+
+
+def innermost(failure: Failure) -> Failure:
+    """Return the cause at the bottom of a failure: what really went wrong."""
+    while failure.HasField("cause"):
+        failure = failure.cause
+    return failure
+
+
+def _activity(kind: str, command: Any) -> Scheduled:
+    return Scheduled(
+        ("activity", command.seq),
+        kind,
+        command.activity_type,
+        command.activity_id,
+        _key_of(command.headers),
+        command.arguments,
+    )
+
+
+def _child(command: Any) -> Scheduled:
+    place = ("child", command.seq)
+    return Scheduled(
+        place, "child", command.workflow_type, command.workflow_id, None, command.input
+    )
+
+
+def _timer(timer: Any, command: WorkflowCommand) -> Scheduled:
+    name = "timer"
+    if command.user_metadata.HasField("summary"):
+        name = str(PayloadConverter.default.from_payload(command.user_metadata.summary, str))
+    return Scheduled(("timer", timer.seq), "timer", name, str(timer.seq), None, [])
+
+
+def _nexus(command: Any) -> Scheduled:
+    name = f"{command.service}.{command.operation}"
+    place = ("nexus", command.seq)
+    return Scheduled(place, "nexus", name, command.endpoint, None, [command.input])
+
+
+def _key_of(headers: Mapping[str, Payload]) -> str | None:
+    payload = headers.get(HEADER)
+    return None if payload is None else CallHeader.from_payload(payload).step
+
+
+_JOBS: Mapping[str, Callable[[Any], Closed | None]] = {
+    "fire_timer": lambda job: Closed(("timer", job.seq), "completed"),
+    "resolve_activity": lambda job: _resolved("activity", job),
+    "resolve_child_workflow_execution": lambda job: _resolved("child", job),
+    "resolve_nexus_operation": lambda job: _resolved("nexus", job),
+    "resolve_child_workflow_execution_start": _refused_child,
+    "resolve_nexus_operation_start": _refused_operation,
+}
+
+_COMMANDS: Mapping[str, Any] = {
+    "schedule_activity": lambda part, _: _activity("activity", part),
+    "schedule_local_activity": lambda part, _: _activity("local_activity", part),
+    "start_child_workflow_execution": lambda part, _: _child(part),
+    "start_timer": _timer,
+    "cancel_timer": lambda part, _: Closed(("timer", part.seq), "cancelled"),
+    "schedule_nexus_operation": lambda part, _: _nexus(part),
+    "complete_workflow_execution": lambda part, _: Ended("completed", result=part.result),
+    "fail_workflow_execution": lambda part, _: Ended("failed", failure=part.failure),
+    "cancel_workflow_execution": lambda *_: Ended("cancelled"),
+    "continue_as_new_workflow_execution": lambda *_: Ended("continued_as_new"),
+}
+
+
+def jobs_closed(jobs: Sequence[WorkflowActivationJob]) -> Iterator[Closed]:
+    """Yield what the jobs of an activation close, in their order."""
+    for job in jobs:
+        closed = of_job(job)
+        if closed is not None:
+            yield closed

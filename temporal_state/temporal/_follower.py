@@ -1,0 +1,244 @@
+"""Follows one run by what goes in and out of its workflow code: activations and completions.
+
+It stands outside of the workflow and its sandbox and only reads, so it cannot change what the
+workflow does, and it sees what no interceptor sees: timers, failures raised in handlers, whether an
+end was accepted, and why a run leaves the cache.
+
+It counts always, so that a replay brings it to the same numbers, and tells the recorder only of
+what is not replayed. After a replay it first tells all that the replay showed, since the worker
+before may have died with some of it untold. The recorder leaves out what is already written.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio.bridge.proto.workflow_activation import InitializeWorkflow, WorkflowActivation
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+from temporalio.workflow import Info
+
+from temporal_state.documents import to_text, utc_now
+from temporal_state.runs import Json, Patch, RunRef
+from temporal_state.temporal._capture import CaptureSettings, captured, captured_error
+from temporal_state.temporal._events import Closed, Ended, Place, Scheduled, jobs_closed, of_command
+from temporal_state.temporal._wire import HEADER, checkpoints_from
+
+ENDING = 10
+"""Eviction reason WORKFLOW_EXECUTION_ENDING: the server has accepted the completion."""
+
+OPEN_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerSettings:
+    """How runs are followed.
+
+    Attributes:
+        capture: Which values are kept.
+        every: A checkpoint after so many closed steps, ...
+        interval: ... and after this long, if any step was closed since.
+        worker: The identity of this worker.
+    """
+
+    capture: CaptureSettings
+    every: int
+    interval: timedelta
+    worker: str
+
+
+@dataclass(slots=True)
+class Notes:
+    """What passes between a follower and the code of its workflow.
+
+    Attributes:
+        progress: What the code last reported.
+        checkpoints: The number of the last checkpoint.
+    """
+
+    progress: Json | None = None
+    checkpoints: int = 0
+
+
+@dataclass(slots=True)
+class Follower:
+    """Follows one run for as long as it is in this worker's cache."""
+
+    info: Info
+    settings: FollowerSettings
+    tell: Callable[[Patch, bool], None]
+    """Takes what is new, and whether it is all that is known since the run's start."""
+    notes: Notes = field(default_factory=Notes)
+    _steps: int = 0
+    _open: dict[Place, tuple[int, str, str | None]] = field(default_factory=dict)
+    _backing_off: dict[str | None, int] = field(default_factory=dict)
+    _counts: Counter[str] = field(default_factory=Counter)
+    _end: Json = field(default_factory=dict)
+    _input: list[Any] = field(default_factory=list)
+    _replayed: Patch | None = None
+    _clock: int = 0
+    _complete: int = 0
+    _now: datetime = field(default_factory=utc_now)
+    _checkpoint_step: int = 0
+    _checkpoint_time: datetime | None = None
+
+    def see(self, act: WorkflowActivation, completion: WorkflowActivationCompletion) -> None:
+        """Take in one activation, and what the workflow answered."""
+        if all(job.HasField("query_workflow") for job in act.jobs):
+            return
+        if act.jobs[0].HasField("remove_from_cache"):
+            self._see_eviction(act.jobs[0].remove_from_cache.reason)
+            return
+        self._see_time(act)
+        patch = Patch(self._ref())
+        if act.jobs[0].HasField("initialize_workflow"):
+            self._see_start(act.jobs[0].initialize_workflow)
+        for closed in jobs_closed(act.jobs):
+            self._see_closed(closed, patch)
+        for command in completion.successful.commands:
+            self._see_command(of_command(command), patch)
+        checkpoints = self._checkpoints()
+        if act.is_replaying:
+            patch.header = self._header(checkpoints)
+            self._replayed = self._replayed or Patch(self._ref())
+            self._replayed.add(patch)
+        else:
+            self._tell(patch, checkpoints)
+
+    def _see_time(self, act: WorkflowActivation) -> None:
+        if act.history_length > self._clock:
+            self._complete, self._clock = self._clock, act.history_length
+        self._now = act.timestamp.ToDatetime(UTC)
+        self._end = {}  # an activation after an end: the server did not take it
+
+    def _tell(self, patch: Patch, checkpoints: list[Json]) -> None:
+        replayed, self._replayed = self._replayed, None
+        patch.header, patch.final = self._header(checkpoints), bool(self._end)
+        if replayed is None:
+            self.tell(patch, False)  # noqa: FBT003 the name is at the attribute
+            return
+        replayed.add(patch)
+        self.tell(replayed, True)  # noqa: FBT003 as above
+
+    def _see_eviction(self, reason: int) -> None:
+        if not self._end or self._replayed is not None:
+            return
+        confirmed = reason == ENDING
+        if not confirmed:
+            self._end = {}
+        header = {**self._header([]), "confirmed": confirmed}
+        self.tell(Patch(self._ref(), header, final=True), False)  # noqa: FBT003 as above
+
+    def _see_start(self, start: InitializeWorkflow) -> None:
+        settings = self.settings.capture
+        if settings.capture != "none":
+            self._input = [captured("input", p, settings.limit) for p in start.arguments]
+        if HEADER in start.headers:
+            self.notes.checkpoints = checkpoints_from(start.headers[HEADER])
+        self._checkpoint_time = self._now
+
+    def _see_command(self, event: Scheduled | Closed | Ended | None, patch: Patch) -> None:
+        if isinstance(event, Scheduled):
+            self._see_scheduled(event, patch)
+        elif isinstance(event, Closed):
+            self._see_closed(event, patch)
+        elif isinstance(event, Ended):
+            outcome = self._outcome(event)
+            self._end = {"ended": to_text(self._now), **outcome, "status": event.status}
+
+    def _see_scheduled(self, event: Scheduled, patch: Patch) -> None:
+        number = self._backing_off.pop(event.key, None)
+        if number is None:
+            self._steps += 1
+            number = self._steps
+        self._open[event.place] = (number, event.name, event.key)
+        call: Json = {
+            "kind": event.kind,
+            "name": event.name,
+            "id": event.id,
+            "key": event.key,
+            "time": to_text(self._now),
+            "clock": self._clock,
+        }
+        settings = self.settings.capture
+        if settings.capture == "all":
+            call["input"] = [captured("input", p, settings.limit) for p in event.input]
+        patch.add(Patch(patch.ref, steps={number: {"call": call}}))
+
+    def _see_closed(self, event: Closed, patch: Patch) -> None:
+        number, _, key = self._open.pop(event.place, (0, "", None))
+        if number == 0:
+            return
+        if event.status == "backoff":
+            self._backing_off[key] = number
+            return
+        self._counts[event.status] += 1
+        end = {"time": to_text(self._now), "clock": self._clock, **self._outcome(event)}
+        patch.add(Patch(patch.ref, steps={number: {"end": end}}))
+
+    def _outcome(self, event: Closed | Ended) -> Json:
+        settings = self.settings.capture
+        outcome: Json = {"status": event.status}
+        if event.result is not None and settings.keeps("result"):
+            outcome["result"] = captured("result", event.result, settings.limit)
+        if event.failure is not None:
+            outcome["error"] = captured_error(event.failure, settings)
+        return outcome
+
+    def _checkpoints(self) -> list[Json]:
+        closed = self._counts.total()
+        if closed == self._checkpoint_step or self._checkpoint_time is None:
+            return []
+        enough = closed - self._checkpoint_step >= self.settings.every
+        if not enough and self._now - self._checkpoint_time < self.settings.interval:
+            return []
+        self._checkpoint_step, self._checkpoint_time = closed, self._now
+        self.notes.checkpoints += 1
+        return [{**self._situation(), "number": self.notes.checkpoints, "step": closed}]
+
+    def _situation(self) -> Json:
+        return {
+            "time": to_text(self._now),
+            "clock": self._clock,
+            "progress": self.notes.progress,
+            "counts": dict(self._counts),
+            "open": [name for _, name, _ in sorted(self._open.values())[:OPEN_SHOWN]],
+        }
+
+    def _header(self, checkpoints: list[Json]) -> Json:
+        info = self.info
+        return {
+            "kind": "workflow",
+            "namespace": info.namespace,
+            "workflow_id": info.workflow_id,
+            "run_id": info.run_id,
+            "workflow_type": info.workflow_type,
+            "task_queue": info.task_queue,
+            "attempt": info.attempt,
+            "chain": info.first_execution_run_id,
+            "original": info.original_execution_run_id,
+            "continued_from": info.continued_run_id,
+            "cron": info.cron_schedule,
+            "parent": vars(info.parent) if info.parent else None,
+            "started": to_text(info.workflow_start_time),
+            "updated": to_text(self._now),
+            "seen": to_text(utc_now()),
+            "synced": self._complete,
+            "lost": 0,
+            "worker": self.settings.worker,
+            "step_count": self._steps,
+            "input": self._input,
+            "status": "running",
+            "ended": None,
+            "confirmed": False,
+            "result": None,
+            "error": None,
+            "checkpoints": checkpoints,
+            **{k: v for k, v in self._situation().items() if k != "time"},
+            **self._end,
+        }
+
+    def _ref(self) -> RunRef:
+        info = self.info
+        return RunRef(info.namespace, info.workflow_id, info.run_id, info.workflow_start_time)

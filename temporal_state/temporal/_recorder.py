@@ -1,0 +1,236 @@
+"""Writes what was seen of runs: in the background, merged, bounded, and never in anyone's way.
+
+It has a thread and an event loop of its own. Whoever tells it something appends to a queue and goes
+on. What comes for one run is merged until it is written; ends are written first. When the store is
+slow the merging does more of the work; when it is gone the memory is bounded, and what does not fit
+is counted as lost. A run that lost something is not marked as complete, so the next worker that
+replays it writes it anew.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from temporalio.common import MetricMeter
+
+from temporal_state.runs import Patch, RunRef, Runs
+from temporal_state.temporal._capture import ValueEncoder
+
+log = logging.getLogger("temporal_state")
+
+ATTEMPTS_PER_OBJECT = 64
+AT_ONCE = 8
+KNOWN_RUNS = 10_000
+NAP = 0.05
+WRITE_TIMEOUT = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderSettings:
+    """How the recorder works.
+
+    Attributes:
+        flush_interval: What was seen waits at most this long before it is written.
+        max_pending: Most changes (steps, attempts, runs) that wait to be written.
+        shutdown_timeout: How long the last flush may take.
+    """
+
+    flush_interval: timedelta = timedelta(milliseconds=500)
+    max_pending: int = 50_000
+    shutdown_timeout: timedelta = timedelta(seconds=10)
+
+
+@dataclass(slots=True)
+class _Known:
+    """What this process has written of a run: its object of attempts, and whether it lost some."""
+
+    writer: str = field(default_factory=lambda: secrets.token_hex(8))
+    attempts: int = 0
+    lost: int = 0
+
+
+class Recorder:
+    """Takes in patches from any thread, and writes them from its own."""
+
+    def __init__(self, runs: Runs, encoder: ValueEncoder, settings: RecorderSettings) -> None:
+        self._runs, self._encoder, self._settings = runs, encoder, settings
+        self._queue: deque[tuple[Patch, bool]] = deque()
+        self._queued = 0
+        self._pending: dict[RunRef, Patch] = {}
+        self._writing: list[Patch] = []
+        self._whole: set[RunRef] = set()
+        self._known: OrderedDict[RunRef, _Known] = OrderedDict()
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._deadline: float | None = None
+        self._thread = threading.Thread(
+            target=self._run, name="temporal_state-recorder", daemon=True
+        )
+        self.lost = 0
+        self.written = 0
+        self._meters: dict[str, Callable[[int], None]] = {}
+
+    def start(self, meter: MetricMeter | None = None) -> None:
+        """Start writing, and count in Temporal's own metrics."""
+        if meter is not None:
+            for name in ("written", "lost", "failed_writes"):
+                counter = meter.create_counter(f"temporal_state_{name}")
+                self._meters[name] = counter.add
+        self._thread.start()
+
+    def tell(self, patch: Patch, whole: bool) -> None:  # noqa: FBT001 called from hot code
+        """Take in what was seen of a run; never waits and never fails.
+
+        Args:
+            patch: What was seen; it belongs to the recorder from now on.
+            whole: Whether it is all that is known since the run's start.
+        """
+        with self._lock:
+            if self._queued >= self._settings.max_pending and not patch.final:
+                self._lose(patch)
+                return
+            self._queued += len(patch)
+            self._queue.append((patch, whole))
+
+    def stop(self) -> None:
+        """Write what waits, for at most ``shutdown_timeout``, and stop; call it off the loop."""
+        self._deadline = time.monotonic() + self._settings.shutdown_timeout.total_seconds()
+        self._stopping.set()
+        self._thread.join(self._settings.shutdown_timeout.total_seconds() + 1)
+
+    def _run(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        task = asyncio.create_task(self._write_until_stopped())
+        while not task.done() and not self._is_late():
+            await asyncio.wait({task}, timeout=NAP)
+        task.cancel()
+        await asyncio.wait({task})
+        self._take_queue()
+        with self._lock:
+            for patch in [*self._pending.values(), *self._writing]:
+                self._lose(patch)
+        if self.lost:
+            log.warning("%d changes of runs could not be recorded", self.lost)
+
+    async def _write_until_stopped(self) -> None:
+        interval = self._settings.flush_interval.total_seconds()
+        while not self._stopping.is_set():
+            await self._pause(interval)
+            await self._flush()
+        while self._queue or self._pending:
+            if not await self._flush():
+                await asyncio.sleep(NAP)
+
+    async def _pause(self, seconds: float) -> None:
+        # A thread's event cannot be awaited; short naps keep the shutdown quick.
+        end = time.monotonic() + seconds
+        while not self._stopping.is_set() and time.monotonic() < end:  # noqa: ASYNC110
+            await asyncio.sleep(min(NAP, seconds))
+
+    def _is_late(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
+
+    async def _flush(self) -> bool:
+        """Write all that waits; return whether all of it was written."""
+        self._take_queue()
+        refs = sorted(self._pending, key=lambda ref: not self._pending[ref].final)
+        results = []
+        for start in range(0, len(refs), AT_ONCE):
+            results += await asyncio.gather(
+                *(self._write(r) for r in refs[start : start + AT_ONCE])
+            )
+            self._take_queue()
+        return all(results)
+
+    def _take_queue(self) -> None:
+        while self._queue:
+            patch, whole = self._queue.popleft()
+            waiting = self._pending.setdefault(patch.ref, Patch(patch.ref))
+            before = len(waiting)
+            waiting.add(patch)
+            self._release(len(patch) - (len(waiting) - before))
+            if whole:
+                self._whole.add(patch.ref)
+
+    async def _write(self, ref: RunRef) -> bool:
+        patch = self._pending.pop(ref)
+        size = len(patch)
+        self._writing.append(patch)
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT.total_seconds()):
+                await self._write_patch(patch)
+        except Exception:
+            log.warning("the record of a run waits, the store fails", exc_info=True)
+            self._keep(patch)
+            return False
+        finally:
+            self._writing.remove(patch)
+        self._release(size)
+        self._whole.discard(ref)
+        return True
+
+    async def _write_patch(self, patch: Patch) -> None:
+        with self._lock:
+            known = self._know(patch.ref)
+        if patch.ref in self._whole:
+            _leave_out(patch, await self._runs.synced(patch.ref))
+        await self._encoder.encode(patch)
+        if patch.header is not None and known.lost:
+            patch.header |= {"lost": known.lost, "synced": 0}
+        if patch.attempts and known.attempts >= ATTEMPTS_PER_OBJECT:
+            known.writer, known.attempts = secrets.token_hex(8), 0
+        self._count("written", await self._runs.write(patch, known.writer))
+        known.attempts += len(patch.attempts)
+
+    def _keep(self, patch: Patch) -> None:
+        self._count("failed_writes", 1)
+        newer = self._pending.get(patch.ref)
+        before = len(patch) + (len(newer) if newer is not None else 0)
+        if newer is not None:
+            patch.add(newer)
+        self._pending[patch.ref] = patch
+        self._release(before - len(patch))
+
+    def _release(self, number: int) -> None:
+        with self._lock:
+            self._queued -= number
+
+    def _know(self, ref: RunRef) -> _Known:
+        known = self._known.setdefault(ref, _Known())
+        self._known.move_to_end(ref)
+        if len(self._known) > KNOWN_RUNS:
+            self._known.popitem(last=False)
+        return known
+
+    def _lose(self, patch: Patch) -> None:
+        self._know(patch.ref).lost += len(patch)
+        self._count("lost", len(patch))
+
+    def _count(self, name: str, number: int) -> None:
+        if name == "lost":
+            self.lost += number
+        elif name == "written":
+            self.written += number
+        meter = self._meters.get(name)
+        if meter is not None:
+            with contextlib.suppress(Exception):
+                meter(number)
+
+
+def _leave_out(patch: Patch, synced: int) -> None:
+    """Drop the parts of steps that the record has."""
+    for number, step in list(patch.steps.items()):
+        kept = {part: value for part, value in step.items() if value["clock"] > synced}
+        if kept:
+            patch.steps[number] = kept
+        else:
+            del patch.steps[number]

@@ -1,0 +1,122 @@
+"""The recording lane of one plugin: what is recorded, and the recorder its workers share."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.converter import DataConverter
+from temporalio.runtime import Runtime
+from temporalio.worker import Worker, WorkflowInstanceDetails
+
+from temporal_state.errors import ConfigurationError
+from temporal_state.runs import Patch, Runs
+from temporal_state.temporal._capture import Capture, CaptureSettings, Redact, ValueEncoder
+from temporal_state.temporal._follower import Follower, FollowerSettings
+from temporal_state.temporal._recorder import Recorder, RecorderSettings
+
+UNRECORDED = "__temporal_state_unrecorded__"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """What a plugin records of its workers' runs, and how.
+
+    Attributes:
+        capture: ``results`` keeps results, errors and the runs' inputs; ``all`` also the inputs of
+            steps; ``none`` neither.
+        capture_limit: Most bytes of one value; of larger ones only the size is kept.
+        redact: Looks at each value before it is kept, and before any codec.
+        exclude: Workflow types that are not recorded.
+        checkpoint_every: A checkpoint after so many closed steps, ...
+        checkpoint_interval: ... and after this long, if any step was closed since.
+        flush_interval: What was seen waits at most this long before it is written.
+        max_pending: Most changes that wait to be written; what does not fit is lost, and counted.
+        shutdown_timeout: How long the last flush may take.
+    """
+
+    capture: Capture = "results"
+    capture_limit: int = 128 * 1024
+    redact: Redact | None = None
+    exclude: Collection[str] = ()
+    checkpoint_every: int = 10
+    checkpoint_interval: timedelta = timedelta(seconds=30)
+    flush_interval: timedelta = timedelta(milliseconds=500)
+    max_pending: int = 50_000
+    shutdown_timeout: timedelta = timedelta(seconds=10)
+
+    def __post_init__(self) -> None:
+        if self.capture not in {"results", "none", "all"}:
+            raise ConfigurationError(f"capture={self.capture!r} is not 'results', 'none' or 'all'")
+        if self.checkpoint_every < 1 or self.capture_limit < 0 or self.max_pending < 1:
+            raise ConfigurationError(f"{self!r} has a limit below its least sensible value")
+
+
+class RecordingLane:
+    """Follows runs and takes in what is seen, while a worker of the plugin runs."""
+
+    def __init__(self, runs: Runs, recording: Recording | None) -> None:
+        self._runs = runs
+        self.recording = recording
+        self.capture = CaptureSettings("none")
+        if recording is not None:
+            self.capture = CaptureSettings(
+                recording.capture, recording.capture_limit, recording.redact
+            )
+        self.recorder: Recorder | None = None
+        self._users = 0
+        self.worker = ""
+
+    def records(self, workflow_type: str, workflow_class: type | None = None) -> bool:
+        """Return whether runs of a workflow type are recorded."""
+        if self.recording is None or workflow_type in self.recording.exclude:
+            return False
+        return not getattr(workflow_class, UNRECORDED, False)
+
+    def follow(self, det: WorkflowInstanceDetails) -> Follower | None:
+        """Return a follower for a new run in the cache, unless it is not recorded."""
+        if self.recording is None or not self.records(det.info.workflow_type, det.defn.cls):
+            return None
+        settings = FollowerSettings(
+            self.capture,
+            self.recording.checkpoint_every,
+            self.recording.checkpoint_interval,
+            self.worker,
+        )
+        return Follower(det.info, settings, self.tell)
+
+    def tell(self, patch: Patch, whole: bool) -> None:  # noqa: FBT001 called from hot code
+        """Hand on what was seen; drop it if no worker is running."""
+        recorder = self.recorder
+        if recorder is not None:
+            recorder.tell(patch, whole)
+
+    @asynccontextmanager
+    async def while_running(self, worker: Worker) -> AsyncIterator[None]:
+        """Record while one more worker runs; the last one to end waits for what is unwritten."""
+        if self._users == 0 and self.recording is not None:
+            self.recorder = self._start(worker, self.recording)
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            recorder = self.recorder
+            if self._users == 0 and recorder is not None:
+                self.recorder = None
+                await asyncio.to_thread(recorder.stop)
+
+    def _start(self, worker: Worker, recording: Recording) -> Recorder:
+        config = worker.config(active_config=True)
+        client = worker.client
+        self.worker = config.get("identity") or client.identity
+        converter: DataConverter = client.data_converter
+        encoder = ValueEncoder(self.capture, converter, asyncio.get_running_loop())
+        settings = RecorderSettings(
+            recording.flush_interval, recording.max_pending, recording.shutdown_timeout
+        )
+        recorder = Recorder(self._runs, encoder, settings)
+        runtime = client.service_client.config.runtime or Runtime.default()
+        recorder.start(runtime.metric_meter)
+        return recorder
