@@ -189,6 +189,7 @@ async def watch(job: Job, *, kill: bool) -> None:
             code = await job.worker.kill()
             job.screen.say(f"worker killed half way with SIGKILL (exit code {code})")
             job.screen.say(f"worker {await job.worker.start()} started in its place")
+            job.screen.say("Temporal gives it the work once it misses the first, in about 10 s")
     if kill:
         job.screen.say("the job had ended before the worker could be killed")
 

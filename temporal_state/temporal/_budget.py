@@ -4,7 +4,7 @@ The results of all local activities of one workflow task travel in one message. 
 4 MB the server terminates the workflow. So a result over `INLINE` bytes is not returned by the
 local activity but fetched by a regular one, whose result travels alone; at most `SLOTS` results are
 on their way at once; and after `PER_TASK` bytes the next operation is a regular activity while all
-others wait, which ends the workflow task. (A timer would, too, but servers round it up to a second.)
+others wait, which ends the workflow task. (A timer would, too, but servers make it a second.)
 
 All of it counts bytes that come from the history, so a replay does the same.
 """

@@ -4,6 +4,7 @@ The SDK hands a client's plugins to its workers, and applies a plugin twice that
 Twice is once here; two different ones on one worker could only fight, so they are an error.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -117,8 +118,23 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         if self._interceptor not in interceptors:
             await next(worker)
             return
-        async with self.backend, self._lane.while_running(worker):
+        await self._open(worker, next)
+        try:
+            async with self._lane.while_running(worker):
+                await next(worker)
+        finally:
+            await self.backend.close()
+
+    async def _open(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
+        try:
+            await self.backend.start()
+        except BaseException:
+            # `async with worker` waits for ever for a worker that never ran (SDK 1.35), so this
+            # one runs, told to stop beforehand.
+            stopping = asyncio.create_task(worker.shutdown())
             await next(worker)
+            await stopping
+            raise
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
         """See base class."""

@@ -104,11 +104,11 @@ class Children:
         self._started: list[subprocess.Popen[str]] = []
 
     def start(
-        self, program: str, *args: object, before: Sequence[str] = ()
+        self, program: str, *args: object, before: Sequence[object] = ()
     ) -> "subprocess.Popen[str]":
         package = Path(temporal_state.errors.__file__).parents[1]
         process = subprocess.Popen(
-            [*before, sys.executable, "-c", program, *map(str, args)],
+            [*map(str, before), sys.executable, "-c", program, *map(str, args)],
             env={**os.environ, "PYTHONPATH": str(package), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -123,7 +123,7 @@ class Children:
         assert process.returncode == 0, err
         return out
 
-    async def run(self, program: str, *args: object, before: Sequence[str] = ()) -> str:
+    async def run(self, program: str, *args: object, before: Sequence[object] = ()) -> str:
         return await self.output(self.start(program, *args, before=before))
 
     def stop(self) -> None:

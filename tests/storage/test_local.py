@@ -116,6 +116,31 @@ async def test_writers_and_deleters_of_one_folder_do_not_disturb_each_other(loca
     assert names(local.root) == set()
 
 
+async def test_a_folder_that_goes_away_under_a_writer_is_made_again(local, monkeypatch):
+    rename = os.rename
+    lost = iter(range(3))
+
+    def lose_the_race(*args, **kwargs):
+        if next(lost, None) is not None:
+            (local.root / "d" / "e").rmdir()
+            (local.root / "d").rmdir()
+        rename(*args, **kwargs)
+
+    monkeypatch.setattr(_files.os, "rename", lose_the_race)
+    await local.put("d/e/doc.json", b"1")
+    assert (local.root / "d" / "e" / "doc.json").read_bytes() == b"1"
+
+
+async def test_a_folder_that_always_goes_away_is_an_error_and_no_endless_loop(local, monkeypatch):
+    def lose_the_race(*_args, **_kwargs):
+        (local.root / "d").rmdir()
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(_files.os, "rename", lose_the_race)
+    with pytest.raises(StoreError, match="vanishes"):
+        await local.put("d/doc.json", b"1")
+
+
 async def test_list_leaves_out_what_is_no_object(local):
     await local.put("a/doc.json", b"")
     for name in ("README.TXT", ".hidden", "a/.DS_Store", "a/ü.json", "a/b c", "a/~x\n", "a/x:y"):

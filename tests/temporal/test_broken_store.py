@@ -13,6 +13,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporal_state import (
     DamagedObjectError,
     Limits,
+    Recording,
     StateBackend,
     StatePlugin,
     StateStore,
@@ -27,6 +28,7 @@ from temporal_state.testing import FailingStore
 
 W = StateType.WORKFLOWS
 SHORT = timedelta(milliseconds=300)
+QUICK = Recording(shutdown_timeout=SHORT)
 
 
 @activity.defn
@@ -95,7 +97,7 @@ async def test_a_script_gets_a_clear_error_and_the_old_document_is_intact(fault)
 @pytest.fixture
 def failing_runner(on_dev, fault):
     _, backend, expected = fault
-    plugin = StatePlugin(backend, operation_timeout=timedelta(seconds=2))
+    plugin = StatePlugin(backend, recording=QUICK, operation_timeout=timedelta(seconds=2))
     on_dev.options = {"plugins": [plugin], "activities": [saves]}
     return on_dev, expected
 
@@ -131,7 +133,7 @@ async def test_a_store_that_recovers_is_tried_again(on_dev, broken):
     store, backend = broken
     store.error = StoreError("for a moment")
     id = uuid.uuid4().hex
-    async with on_dev.worker(Saves, plugins=[StatePlugin(backend)], activities=[saves]):
+    async with on_dev.worker(Saves, plugins=[StatePlugin(backend, recording=QUICK)], activities=[saves]):
         handle = await on_dev.start(Saves.run, id, "workflow")
         while store.calls < 4:
             await asyncio.sleep(0.01)
@@ -144,7 +146,7 @@ async def test_a_change_whose_reply_is_lost_is_made_once(on_dev, broken):
     store, backend = broken
     store.after = StoreError("the reply is lost")
     id = uuid.uuid4().hex
-    async with on_dev.worker(Saves, plugins=[StatePlugin(backend)], activities=[saves]):
+    async with on_dev.worker(Saves, plugins=[StatePlugin(backend, recording=QUICK)], activities=[saves]):
         handle = await on_dev.start(Saves.run, id, "workflow")
         while store.calls < 4:
             await asyncio.sleep(0.01)
@@ -157,7 +159,7 @@ async def test_a_damaged_document_fails_at_once_and_is_never_overwritten(on_dev,
     store, backend = broken
     key = backend.layout.document("bad", W).key
     await store.put(key, b"{truncated")
-    async with on_dev.worker(Saves, plugins=[StatePlugin(backend)], activities=[saves]):
+    async with on_dev.worker(Saves, plugins=[StatePlugin(backend, recording=QUICK)], activities=[saves]):
         with pytest.raises(WorkflowFailureError) as failure:
             await asyncio.wait_for(on_dev.run(Saves.run, "bad", "workflow"), 20)
     assert failure.value.cause.type == DamagedObjectError.__name__

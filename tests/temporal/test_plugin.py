@@ -1,5 +1,6 @@
 """`StatePlugin` on a worker, a client, or both, is one plugin; two different ones are an error."""
 
+import asyncio
 import subprocess
 import sys
 import uuid
@@ -80,6 +81,15 @@ async def test_a_store_that_cannot_be_opened_stops_the_worker_at_its_start(dev, 
     worker = Worker(dev.client, task_queue="q", workflows=[Updates], plugins=[plugin])
     with pytest.raises(ConfigurationError, match="a file is in the way"):
         await worker.run()
+
+
+async def test_a_worker_whose_store_cannot_be_opened_does_not_hang_in_a_with_block(dev, tmp_path):
+    (tmp_path / "file").write_text("no directory")
+    plugin = StatePlugin(tmp_path / "file")
+    worker = Worker(dev.client, task_queue="q", workflows=[Updates], plugins=[plugin])
+    with pytest.raises(ConfigurationError, match="a file is in the way"):
+        async with asyncio.timeout(20), worker:
+            await asyncio.sleep(60)
 
 
 class Nothing(Interceptor):

@@ -1,0 +1,47 @@
+# `make` lists what there is. Needed: Python 3.11 or newer with pip and venv, and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# The tree that `make demo` takes the inventory of; empty is Python's standard library.
+TREE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test proofs lint clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+demo: $(VENV)/demo ## inventory of a real tree of files, its worker killed half way (TREE=/path)
+	$(BIN)/python -m samples.demo $(if $(TREE),"$(TREE)")
+
+test: $(VENV)/dev ## all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+# 5 is pytest's way to say that there is no such test.
+proofs: $(VENV)/dev ## the tests that take long
+	$(BIN)/python -m pytest -m slow || test $$? -eq 5
+
+lint: $(VENV)/dev ## rules, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy -p temporal_state -p samples -m worker
+
+clean: ## remove the virtual environment, caches and builds
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: each environment is made once, and again when pyproject.toml has changed.
+$(VENV)/demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[demo]'
+	@touch $@
+
+$(VENV)/dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@ $(VENV)/demo
+
+$(BIN)/python:
+	@command -v $(PYTHON) > /dev/null || { echo "no $(PYTHON) found; set PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python")'
+	$(PYTHON) -m venv $(VENV)
