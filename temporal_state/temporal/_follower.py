@@ -15,7 +15,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from temporalio.bridge.proto.workflow_activation import InitializeWorkflow, WorkflowActivation
+from temporalio.bridge.proto.workflow_activation import (
+    InitializeWorkflow,
+    RemoveFromCache,
+    WorkflowActivation,
+)
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.workflow import Info
 
@@ -25,8 +29,17 @@ from temporal_state.temporal._capture import CaptureSettings, captured, captured
 from temporal_state.temporal._events import Closed, Ended, Place, Scheduled, jobs_closed, of_command
 from temporal_state.temporal._wire import HEADER, checkpoints_from
 
-ENDING = 10
-"""Eviction reason WORKFLOW_EXECUTION_ENDING: the server has accepted the completion."""
+ACCEPTED = RemoveFromCache.EvictionReason.WORKFLOW_EXECUTION_ENDING
+REFUSED = frozenset(
+    {
+        RemoveFromCache.EvictionReason.UNHANDLED_COMMAND,  # a signal had arrived
+        RemoveFromCache.EvictionReason.TASK_NOT_FOUND,  # it came too late
+        RemoveFromCache.EvictionReason.LANG_FAIL,
+        RemoveFromCache.EvictionReason.NONDETERMINISM,
+        RemoveFromCache.EvictionReason.FATAL,
+    }
+)
+"""Reasons to leave the cache that say what became of an end; others, like a full cache, do not."""
 
 OPEN_SHOWN = 20
 
@@ -124,10 +137,11 @@ class Follower:
     def _see_eviction(self, reason: int) -> None:
         if not self._end or self._replayed is not None:
             return
-        confirmed = reason == ENDING
-        if not confirmed:
+        if reason in REFUSED:
             self._end = {}
-        header = {**self._header([]), "confirmed": confirmed}
+        elif reason != ACCEPTED:
+            return
+        header = {**self._header([]), "confirmed": reason == ACCEPTED}
         self.tell(Patch(self._ref(), header, final=True), False)  # noqa: FBT003 as above
 
     def _see_start(self, start: InitializeWorkflow) -> None:

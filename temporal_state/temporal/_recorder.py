@@ -116,7 +116,7 @@ class Recorder:
         await asyncio.wait({task})
         self._take_queue()
         with self._lock:
-            for patch in [*self._pending.values(), *self._writing]:
+            for patch in self._pending.values():
                 self._lose(patch)
         if self.lost:
             log.warning("%d changes of runs could not be recorded", self.lost)
@@ -133,8 +133,9 @@ class Recorder:
     async def _pause(self, seconds: float) -> None:
         # A thread's event cannot be awaited; short naps keep the shutdown quick.
         end = time.monotonic() + seconds
-        while not self._stopping.is_set() and time.monotonic() < end:  # noqa: ASYNC110
+        while not self._stopping.is_set() and time.monotonic() < end:
             await asyncio.sleep(min(NAP, seconds))
+            self._take_queue()
 
     def _is_late(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
@@ -168,8 +169,12 @@ class Recorder:
         try:
             async with asyncio.timeout(WRITE_TIMEOUT.total_seconds()):
                 await self._write_patch(patch)
+        except asyncio.CancelledError:
+            self._keep(patch)
+            raise
         except Exception:
             log.warning("the record of a run waits, the store fails", exc_info=True)
+            self._count("failed_writes", 1)
             self._keep(patch)
             return False
         finally:
@@ -192,7 +197,6 @@ class Recorder:
         known.attempts += len(patch.attempts)
 
     def _keep(self, patch: Patch) -> None:
-        self._count("failed_writes", 1)
         newer = self._pending.get(patch.ref)
         before = len(patch) + (len(newer) if newer is not None else 0)
         if newer is not None:

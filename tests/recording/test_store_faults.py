@@ -1,0 +1,156 @@
+"""A store that raises, hangs, is slow or full: workflows do as without us; losses are counted."""
+
+import asyncio
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.converter import DataConverter
+from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
+
+from temporal_state import Recording, StateBackend, StatePlugin, StoreError, StoreFullError
+from temporal_state.runs import Patch, RunRef
+from temporal_state.storage import MemoryStore
+from temporal_state.temporal._capture import CaptureSettings, ValueEncoder
+from temporal_state.temporal._recorder import Recorder, RecorderSettings
+from temporal_state.testing import FailingStore
+
+SOON = timedelta(seconds=20)
+STEPS = 30
+SHORT = timedelta(milliseconds=300)
+
+
+@activity.defn
+async def double(n: int) -> int:
+    return 2 * n
+
+
+@workflow.defn
+class Doubles:
+    @workflow.run
+    async def run(self) -> int:
+        total = 0
+        for n in range(STEPS):
+            total += await workflow.execute_activity(double, n, start_to_close_timeout=SOON)
+        return total
+
+
+FAULTS = {
+    "raises": StoreError("the disk is gone"),
+    "full": StoreFullError("no space left"),
+    "raises what nobody expects": RuntimeError("a bug in the store"),
+    "hangs": timedelta(hours=1),
+    "is slow": timedelta(seconds=1),
+}
+
+
+@pytest.fixture(params=FAULTS)
+async def faulty(request):
+    store = FailingStore(MemoryStore())
+    fault = FAULTS[request.param]
+    if isinstance(fault, timedelta):
+        store.delay = fault
+    else:
+        store.error = fault
+    return request.param, store
+
+
+@pytest.fixture(scope="module")
+def metered():
+    buffer = MetricBuffer(100_000)
+    return buffer, Runtime(telemetry=TelemetryConfig(metrics=buffer))
+
+
+async def test_workflows_complete_and_losses_are_counted(on_dev, faulty, metered):
+    name, store = faulty
+    buffer, runtime = metered
+    target = on_dev.client.service_client.config.target_host
+    on_dev.client = await Client.connect(target, runtime=runtime)
+    recording = Recording(flush_interval=timedelta(milliseconds=50), shutdown_timeout=SHORT)
+    plugin = StatePlugin(StateBackend.open(store), recording=recording)
+    buffer.retrieve_updates()
+    async with on_dev.worker(Doubles, activities=[double], plugins=[plugin]):
+        result = await asyncio.wait_for(on_dev.run(Doubles.run), 15)
+        stopping = time.monotonic()
+    assert result == STEPS * (STEPS - 1)
+    assert time.monotonic() - stopping < 10  # not for as long as the store hangs
+    counted = {}
+    for update in buffer.retrieve_updates():
+        counted[update.metric.name] = counted.get(update.metric.name, 0) + update.value
+    if name != "is slow":
+        assert counted["temporal_state_lost"] > 0
+        assert counted.get("temporal_state_written", 0) == 0
+    else:
+        assert sum(counted.get(f"temporal_state_{name}", 0) for name in ("lost", "written")) > 0
+
+
+async def test_a_store_that_recovers_gets_all_that_was_kept(on_dev):
+    store = FailingStore(MemoryStore())
+    store.error = StoreError("for a while")
+    backend = StateBackend.open(store)
+    recording = Recording(flush_interval=timedelta(milliseconds=50))
+    plugin = StatePlugin(backend, recording=recording)
+    async with on_dev.worker(Doubles, activities=[double], plugins=[plugin]):
+        handle = await on_dev.start(Doubles.run)
+        await handle.result()
+        assert store.calls > 0
+        store.error = None
+    async with backend:
+        run = await backend.runs.get(handle.id)
+        steps = await backend.runs.steps(handle.id)
+    assert (run.status, run.confirmed, run.lost) == ("completed", True, 0)
+    assert [step.status for step in steps] == ["completed"] * STEPS
+    assert [step.attempt for step in steps] == [1] * STEPS
+
+
+def reference(n=0):
+    return RunRef("default", f"wf-{n}", uuid.uuid4().hex, datetime.now(UTC))
+
+
+def header(ref, clock=1):
+    return {"clock": clock, "synced": clock, "chain": ref.run_id, "checkpoints": []}
+
+
+async def recorder_on(store, **settings):
+    backend = StateBackend.open(store)
+    await backend.start()
+    capture = CaptureSettings()
+    encoder = ValueEncoder(capture, DataConverter.default, asyncio.get_running_loop())
+    recorder = Recorder(backend.runs, encoder, RecorderSettings(**settings))
+    recorder.start()
+    return recorder
+
+
+async def test_memory_is_bounded_and_ends_are_kept_before_all_else():
+    store = FailingStore(MemoryStore())
+    store.delay = timedelta(hours=1)
+    recorder = await recorder_on(store, max_pending=100, shutdown_timeout=SHORT)
+    for n in range(1000):
+        ref = reference(n)
+        recorder.tell(Patch(ref, header(ref)), False)
+    assert len(recorder._queue) + len(recorder._pending) + len(recorder._writing) <= 100
+    assert recorder.lost == 900
+    ref = reference()
+    recorder.tell(Patch(ref, header(ref), final=True), False)
+    assert recorder.lost == 900
+    await asyncio.to_thread(recorder.stop)
+    assert recorder.lost == 1001
+
+
+async def test_what_is_known_of_one_run_is_merged_while_it_waits():
+    store = FailingStore(MemoryStore())
+    recorder = await recorder_on(
+        store, flush_interval=timedelta(seconds=5), max_pending=100, shutdown_timeout=SOON
+    )
+    ref = reference()
+    for clock in range(1000):
+        recorder.tell(Patch(ref, header(ref, clock)), False)
+        if clock % 50 == 0:
+            await asyncio.sleep(0.06)  # the recorder takes its queue in between
+    await asyncio.to_thread(recorder.stop)
+    assert (recorder.written, recorder.lost) == (1, 0)
+    found = await StateBackend.open(store).runs._read(next(iter(await store.inner.list())))
+    assert found["clock"] == 999
