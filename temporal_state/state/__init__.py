@@ -34,6 +34,7 @@ __all__ = [
     "replace",
     "save",
     "set",
+    "sync",
     "unrecorded",
     "update",
 ]
@@ -134,3 +135,6 @@ async def save(value: M) -> M:
     """Merge the fields of a pydantic model into the run's own document; return the whole."""
     document = await update(plain_object(value))
     return to_model(type(value), document, "of this run")
+
+
+from temporal_state.state import sync  # noqa: E402 it is made of the functions above

@@ -5,6 +5,7 @@ its start, by the server's clock, and what has passed since. All times of a loca
 worker's wall clock, so the workflow's time comes along in the header.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -31,6 +32,7 @@ class ActivityCall:
     max_result: int
     started: float = field(default_factory=time.monotonic)
     changes: Occurrences = field(default_factory=Occurrences)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     report: Callable[[dict[str, Any]], None] | None = None
 
     def now(self) -> datetime:

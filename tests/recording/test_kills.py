@@ -44,7 +44,7 @@ async def kill_until_done(handle, kills, seed, *arguments):
 
 
 @pytest.mark.parametrize(
-    "kills", [5, pytest.param(int(os.environ.get("KILLS", "20")), marks=pytest.mark.slow)]
+    "kills", [5, pytest.param(int(os.environ.get("KILLS", "50")), marks=pytest.mark.slow)]
 )
 async def test_every_step_is_recorded_once_with_its_outcome(dev, tmp_path, kills):
     queue = f"kills-{kills}"

@@ -133,7 +133,9 @@ async def test_a_store_that_recovers_is_tried_again(on_dev, broken):
     store, backend = broken
     store.error = StoreError("for a moment")
     id = uuid.uuid4().hex
-    async with on_dev.worker(Saves, plugins=[StatePlugin(backend, recording=QUICK)], activities=[saves]):
+    async with on_dev.worker(
+        Saves, plugins=[StatePlugin(backend, recording=QUICK)], activities=[saves]
+    ):
         handle = await on_dev.start(Saves.run, id, "workflow")
         while store.calls < 4:
             await asyncio.sleep(0.01)
@@ -146,7 +148,9 @@ async def test_a_change_whose_reply_is_lost_is_made_once(on_dev, broken):
     store, backend = broken
     store.after = StoreError("the reply is lost")
     id = uuid.uuid4().hex
-    async with on_dev.worker(Saves, plugins=[StatePlugin(backend, recording=QUICK)], activities=[saves]):
+    async with on_dev.worker(
+        Saves, plugins=[StatePlugin(backend, recording=QUICK)], activities=[saves]
+    ):
         handle = await on_dev.start(Saves.run, id, "workflow")
         while store.calls < 4:
             await asyncio.sleep(0.01)
@@ -159,7 +163,9 @@ async def test_a_damaged_document_fails_at_once_and_is_never_overwritten(on_dev,
     store, backend = broken
     key = backend.layout.document("bad", W).key
     await store.put(key, b"{truncated")
-    async with on_dev.worker(Saves, plugins=[StatePlugin(backend, recording=QUICK)], activities=[saves]):
+    async with on_dev.worker(
+        Saves, plugins=[StatePlugin(backend, recording=QUICK)], activities=[saves]
+    ):
         with pytest.raises(WorkflowFailureError) as failure:
             await asyncio.wait_for(on_dev.run(Saves.run, "bad", "workflow"), 20)
     assert failure.value.cause.type == DamagedObjectError.__name__

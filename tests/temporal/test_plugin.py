@@ -121,9 +121,7 @@ class ByName:
         merged = await workflow.execute_activity(
             "temporal_state.merge", merge, start_to_close_timeout=SOON
         )
-        await workflow.execute_activity(
-            "temporal_state.merge", merge, start_to_close_timeout=SOON
-        )
+        await workflow.execute_activity("temporal_state.merge", merge, start_to_close_timeout=SOON)
         own = await workflow.execute_local_activity(
             "temporal_state.merge", Merge(value={"own": 1}), start_to_close_timeout=SOON
         )
@@ -187,7 +185,7 @@ async def test_the_own_document_needs_a_run(tmp_path):
 
     from temporal_state import ContextError
 
-    with pytest.raises(ContextError, match="no.* known here|none is known here"):
+    with pytest.raises(ContextError, match="none is known here"):
         await state.get()
     with pytest.raises(ContextError):
         await ActivityEnvironment().run(outside_of_a_run)

@@ -11,13 +11,7 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner
 
-from temporal_state import (
-    InvalidValueError,
-    PathTraversalError,
-    StateStore,
-    StateType,
-    state,
-)
+from temporal_state import InvalidValueError, PathTraversalError, StateStore, StateType, state
 
 HOUR = timedelta(hours=1)
 

@@ -1,0 +1,108 @@
+"""The functions of `temporal_state.state` without ``await``, for threaded activities.
+
+They run on the event loop of the activity's worker, with the activity's own context, so tokens,
+times and the own document are the same as in an async activity.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar, overload
+
+from pydantic import BaseModel
+from temporalio import activity, workflow
+
+from temporal_state import state
+from temporal_state.errors import ContextError
+from temporal_state.temporal import CURRENT_CALL
+
+__all__ = ["call", "get", "load", "previous", "progress", "replace", "save", "set", "update"]
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+progress = state.progress
+
+
+def call(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine returns, such as ``call(StateStore.get_state(...))``.
+
+    A cancellation of the activity waits until it is done.
+
+    Raises:
+        ContextError: Not called from a threaded activity.
+    """
+    try:
+        loop = _loop()
+    except ContextError:
+        coroutine.close()
+        raise
+    with activity.shield_thread_cancel_exception():
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+
+@overload
+def get() -> dict[str, Any]: ...
+
+
+@overload
+def get(key: str, default: Any = None) -> Any: ...
+
+
+def get(key: str | None = None, default: Any = None) -> Any:
+    """See `state.get`."""
+    return call(state.get() if key is None else state.get(key, default))
+
+
+def set(key: str, value: Any, *, ttl: timedelta | None = None) -> None:
+    """See `state.set`."""
+    call(state.set(key, value, ttl=ttl))
+
+
+def update(
+    changes: Mapping[str, Any] | None = None, /, *, ttl: timedelta | None = None, **more: Any
+) -> dict[str, Any]:
+    """See `state.update`."""
+    return call(state.update(changes, ttl=ttl, **more))
+
+
+def replace(value: Mapping[str, Any], *, ttl: timedelta | None = None) -> dict[str, Any]:
+    """See `state.replace`."""
+    return call(state.replace(value, ttl=ttl))
+
+
+def previous() -> dict[str, Any]:
+    """See `state.previous`."""
+    return call(state.previous())
+
+
+def load(model: type[M]) -> M:
+    """See `state.load`."""
+    return call(state.load(model))
+
+
+def save(value: M) -> M:
+    """See `state.save`."""
+    return call(state.save(value))
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    if workflow.in_workflow():
+        raise ContextError("workflow code cannot wait without await; use state, not state.sync")
+    current = CURRENT_CALL.get(None) if activity.in_activity() else None
+    if current is None:
+        raise ContextError(
+            "state.sync works in threaded activities of a worker with the StatePlugin; in an "
+            "activity of a process pool pass what it needs as arguments and results, and save it "
+            "in the workflow or in an async activity"
+        )
+    if _running() is current.loop:
+        raise ContextError("an async activity must not block its worker's loop; await state's own")
+    return current.loop
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
