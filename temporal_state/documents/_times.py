@@ -15,7 +15,7 @@ def utc_now() -> datetime:
 
 def to_text(time: datetime) -> str:
     """Return an aware time as text: always UTC, always with microseconds."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{time.astimezone(UTC).isoformat(timespec='microseconds')[:-6]}Z"
 
 
 def from_text(text: str) -> datetime:

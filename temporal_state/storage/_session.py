@@ -10,7 +10,7 @@ import itertools
 import os
 import secrets
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from temporal_state.storage._files import PRIVATE, create, directory, open_directory, unflushed
 
@@ -91,11 +91,12 @@ def _claim(parent: int) -> tuple[str, int]:
     while True:
         name = secrets.token_hex(16)
         os.mkdir(name, dir_fd=parent)
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), ExitStack() as undo:
             folder = open_directory(name, parent)
+            undo.callback(os.close, folder)
             if _lock_own(parent, name, folder):
+                undo.pop_all()
                 return name, folder
-            os.close(folder)
 
 
 def _lock_own(parent: int, name: str, folder: int) -> bool:

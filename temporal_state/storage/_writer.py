@@ -1,8 +1,8 @@
 """Writes several objects in one go, with their flushes side by side.
 
 A thread for each write looks simpler, but a save is some twenty short system calls, each of which
-gives up the interpreter's lock: sixteen threads that fight for it are slower than one. So one
-thread does the short work of all objects that wait, and only the flushes, the long part, run in
+gives up the interpreter's lock, and sixteen threads that fight to get it back halve the rate. So
+one thread does the short work of all objects that wait, and only the flushes, the long part, run in
 parallel, where the file system puts many into one commit of its journal. ``syncfs`` for a batch
 would be faster still, but it also waits for whatever else is being written to that disk.
 
@@ -69,7 +69,7 @@ class Writer:
                 self._sessions.append(Session(self._root))
             return self._sessions[-1]
 
-    def _flush(self, saves: "Iterable[_Save]") -> None:
+    def _flush(self, saves: "Sequence[_Save]") -> None:
         live = [save for save in saves if save.failure is None]
         inodes = {descriptor: _inode(descriptor) for save in live for descriptor in save.touched}
         errors = self._sync({inode: descriptor for descriptor, inode in inodes.items()})

@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RetryPolicy
-from temporalio.converter import PayloadConverter
 
-from temporal_state.documents import RESERVED_KEY, from_text, to_text
+from temporal_state.documents import RESERVED_KEY, dumps, from_text, loads, to_text
 
 HEADER = "temporal-state"
 RETRY_POLICY = RetryPolicy(
@@ -146,14 +145,19 @@ class Previous(Request):
         return self
 
 
+def _to_payload(value: dict[str, Any]) -> Payload:
+    # As the SDK's JSON converter does, in a tenth of the time: one is made for every activity.
+    return Payload(metadata={"encoding": b"json/plain"}, data=dumps(value))
+
+
 def checkpoints_to(number: int) -> Payload:
     """Return the header that tells a continued run the number of its chain's last checkpoint."""
-    return PayloadConverter.default.to_payload({"checkpoints": number})
+    return _to_payload({"checkpoints": number})
 
 
 def checkpoints_from(payload: Payload) -> int:
     """Return the number that `checkpoints_to` wrote."""
-    return int(PayloadConverter.default.from_payload(payload, dict)["checkpoints"])
+    return int(loads(payload.data)["checkpoints"])
 
 
 @dataclass(frozen=True)
@@ -184,12 +188,12 @@ class CallHeader:
             "now": to_text(self.now),
             "started": to_text(self.started) if self.started else None,
         }
-        return PayloadConverter.default.to_payload(value)
+        return _to_payload(value)
 
     @classmethod
     def from_payload(cls, payload: Payload) -> "CallHeader":
         """Return the header that `to_payload` wrote."""
-        value = PayloadConverter.default.from_payload(payload, dict)
+        value = loads(payload.data)
         return cls(
             value["lineage"],
             value["chain"],

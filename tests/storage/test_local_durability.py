@@ -181,6 +181,8 @@ async def test_what_a_killed_writer_left_is_swept_when_the_store_is_opened_next(
 FAIL = (
     OPENED
     + """
+from temporal_state.storage import _local
+_local._THREADS = 1  # strace counts calls by thread
 async def main():
     await store.open()
     try:
