@@ -41,9 +41,7 @@ async def statements_of_the_overview(prefix=""):
     assert creds.get("database") is None
 
     assert (
-        await StateStore.save_state(
-            key="progress", value=75, id=wf, type=StateType.WORKFLOWS
-        )
+        await StateStore.save_state(key="progress", value=75, id=wf, type=StateType.WORKFLOWS)
         is None
     )
     await StateStore.save_state(
@@ -81,9 +79,7 @@ async def statements_of_the_reference(prefix=""):
     state = await StateStore.get_state(id=abc, type=StateType.WORKFLOWS)
     assert f"Processing {state['database']}.{state['schema']}" == "Processing analytics.public"
     await StateStore.save_state(key="progress", value=50, id=abc, type=StateType.WORKFLOWS)
-    await StateStore.save_state(
-        key="status", value="processing", id=abc, type=StateType.WORKFLOWS
-    )
+    await StateStore.save_state(key="status", value="processing", id=abc, type=StateType.WORKFLOWS)
     await StateStore.save_state(
         key="current_table", value="users", id=abc, type=StateType.WORKFLOWS
     )
@@ -96,9 +92,7 @@ async def statements_of_the_reference(prefix=""):
         "password_ref": "db-password-secret",
         "ssl_enabled": True,
     }
-    await StateStore.save_state_object(
-        id=cred, value=credential_config, type=StateType.CREDENTIALS
-    )
+    await StateStore.save_state_object(id=cred, value=credential_config, type=StateType.CREDENTIALS)
     creds = await StateStore.get_state(id=cred, type=StateType.CREDENTIALS)
     assert creds == credential_config
     initial_state = {
@@ -108,9 +102,7 @@ async def statements_of_the_reference(prefix=""):
     }
     await StateStore.save_state_object(id=wf, value=initial_state, type=StateType.WORKFLOWS)
     update = {"status": "running", "progress": 25, "current_step": "data_extraction"}
-    updated = await StateStore.save_state_object(
-        id=wf, value=update, type=StateType.WORKFLOWS
-    )
+    updated = await StateStore.save_state_object(id=wf, value=update, type=StateType.WORKFLOWS)
     assert updated == {
         "workflow_id": "wf-123",
         "status": "running",

@@ -90,10 +90,9 @@ class Set(DocumentRequest):
 
 
 @dataclass(frozen=True)
-class Merge(DocumentRequest):
-    """Merge into a document. Returns the whole document."""
+class WholeWrite(DocumentRequest):
+    """A change that returns the whole document, which can be large."""
 
-    operation = "merge"
     changes = True
     _: KW_ONLY
     value: dict[str, Any]
@@ -105,18 +104,17 @@ class Merge(DocumentRequest):
 
 
 @dataclass(frozen=True)
-class Replace(DocumentRequest):
+class Merge(WholeWrite):
+    """Merge into a document. Returns the whole document."""
+
+    operation = "merge"
+
+
+@dataclass(frozen=True)
+class Replace(WholeWrite):
     """Replace a document. Returns the whole document."""
 
     operation = "replace"
-    changes = True
-    _: KW_ONLY
-    value: dict[str, Any]
-    ttl_seconds: float | None = None
-
-    def reading(self) -> Get:
-        """See base class."""
-        return Get(id=self.id, type=self.type)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ two round trips more; only large results come by a regular one (see `_budget`). 
 local is part of the history of every workflow that uses it, so it never changes.
 """
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypedDict
 
 from temporalio import workflow
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import FailureError
 
 from temporal_state.documents import dumps
@@ -15,6 +17,12 @@ from temporal_state.errors import TooLargeError
 from temporal_state.temporal._failures import from_failure
 from temporal_state.temporal._run import WorkflowRun, WorkflowSettings
 from temporal_state.temporal._wire import ACTIVITY_PREFIX, LARGE, RETRY_POLICY, Request
+
+
+class _Limits(TypedDict):
+    start_to_close_timeout: timedelta
+    schedule_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
 
 
 async def perform_in_workflow(request: Request) -> Any:
@@ -51,20 +59,20 @@ def _check_size(request: Request, limit: int) -> None:
 
 
 async def _local(request: Request, settings: WorkflowSettings) -> Any:
-    return await workflow.execute_local_activity(
-        ACTIVITY_PREFIX + request.operation,
-        request,
-        start_to_close_timeout=settings.attempt_timeout,
-        schedule_to_close_timeout=settings.operation_timeout,
-        retry_policy=RETRY_POLICY,
-    )
+    return await workflow.execute_local_activity(_name(request), request, **_limits(settings))
 
 
 async def _regular(request: Request, settings: WorkflowSettings) -> Any:
-    return await workflow.execute_activity(
-        ACTIVITY_PREFIX + request.operation,
-        request,
-        start_to_close_timeout=settings.attempt_timeout,
-        schedule_to_close_timeout=settings.operation_timeout,
-        retry_policy=RETRY_POLICY,
-    )
+    return await workflow.execute_activity(_name(request), request, **_limits(settings))
+
+
+def _name(request: Request) -> str:
+    return ACTIVITY_PREFIX + request.operation
+
+
+def _limits(settings: WorkflowSettings) -> _Limits:
+    return {
+        "start_to_close_timeout": settings.attempt_timeout,
+        "schedule_to_close_timeout": settings.operation_timeout,
+        "retry_policy": RETRY_POLICY,
+    }

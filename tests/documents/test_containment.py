@@ -1,7 +1,5 @@
 """P1: no id, type, app or tenant leads out of its place, and no two share an object."""
 
-import os
-
 import pytest
 
 from temporal_state import InvalidNameError, PathTraversalError, StateBackend, StateType
@@ -115,7 +113,7 @@ async def test_an_id_that_tries_to_escape_is_refused_before_any_io(backend, tmp_
     assert await backend.store.list() == []
 
 
-@pytest.mark.parametrize("id", REFUSED, ids=lambda id: ascii(id[:9]))
+@pytest.mark.parametrize("id", REFUSED, ids=lambda name: ascii(name[:9]))
 async def test_an_id_that_breaks_another_rule_is_refused_by_it(backend, id):
     for call in calls(backend.documents, id):
         with pytest.raises(InvalidNameError) as error:
@@ -146,7 +144,7 @@ async def test_nothing_is_written_outside_of_the_root(backend, tmp_path):
             await backend.documents.replace(id, {"id": id})
         except InvalidNameError:
             continue
-    assert set(os.listdir(tmp_path)) <= {"root"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"root"}
 
 
 @pytest.mark.parametrize(

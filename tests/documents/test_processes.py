@@ -8,17 +8,17 @@ from temporal_state import StateBackend
 
 PROCESSES, CHANGES = 8, 50
 
-WRITER = """
+WRITER = f"""
 import asyncio, sys
 from temporal_state import StateBackend
 
 async def main(root, name):
     async with StateBackend.open(root) as backend:
-        for n in range({changes}):
+        for n in range({CHANGES}):
             await backend.documents.merge("shared", {{f"{{name}}-{{n}}": n}})
 
 asyncio.run(main(*sys.argv[1:]))
-""".format(changes=CHANGES)
+"""
 
 
 async def test_eight_processes_merging_into_one_document_lose_nothing(tmp_path):
