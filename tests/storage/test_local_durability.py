@@ -1,11 +1,13 @@
 """What was acknowledged is there and whole, whatever dies, fails or fills up."""
 
 import asyncio
+import fcntl
 import json
 import os
 import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -176,6 +178,86 @@ async def test_what_a_killed_writer_left_is_swept_when_the_store_is_opened_next(
     await store.open()
     assert list((tmp_path / "root" / ".temporal_state" / "tmp").iterdir()) == []
     await store.close()
+
+
+class Disk:
+    """An ext4 file system in a file, whose power can be cut."""
+
+    def __init__(self, folder: Path) -> None:
+        self._image = folder / "image"
+        self.path = folder / "disk"
+        self.path.mkdir()
+        with self._image.open("wb") as image:
+            image.truncate(32 << 20)
+        self._run("mkfs.ext4", "-q", self._image)
+        self.mount()
+
+    def _run(self, *command: object) -> None:
+        if subprocess.run([*map(str, command)], capture_output=True, check=False).returncode != 0:
+            pytest.skip(f"{command[0]} is missing or not allowed here")
+
+    def mount(self) -> None:
+        self._run("mount", "-o", "loop", self._image, self.path)
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", "-l", str(self.path)], check=False)
+
+    def cut_power(self) -> None:
+        """Drop whatever has not reached the disk, the journal included."""
+        disk = os.open(self.path, os.O_RDONLY)
+        fcntl.ioctl(disk, 0x8004587D, struct.pack("I", 2))  # EXT4_IOC_SHUTDOWN without a flush
+        os.close(disk)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    if not sys.platform.startswith("linux") or os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
+        pytest.skip("only root on Linux with mkfs.ext4 can make a disk and cut its power")
+    made = Disk(tmp_path)
+    yield made
+    made.unmount()
+
+
+async def test_what_was_acknowledged_survives_a_power_loss(children, disk, tmp_path):
+    program = (
+        OPENED
+        + """
+acknowledged = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+async def write(k):
+    for n in range(1_000_000):
+        for key in (f"{k}/last.json", f"{k}/{n}/new.json"):
+            await store.put(key, json.dumps([n] * 500).encode())
+            os.write(acknowledged, f"{key} {n}\\n".encode())
+        if n > 3:
+            await store.delete(f"{k}/{n - 3}/new.json")
+            os.write(acknowledged, f"{k}/{n - 3}/new.json -1\\n".encode())
+async def main():
+    await store.open()
+    await asyncio.gather(*(write(k) for k in range(8)))
+asyncio.run(main())
+"""
+    )
+    log = tmp_path / "acknowledged"
+    process = children.start(program, disk.path / "new" / "root", log)
+    while not log.exists() or log.read_bytes().count(b"\n") < 300:
+        assert process.poll() is None
+        await asyncio.sleep(0.01)
+    disk.cut_power()
+    process.kill()
+    process.wait()
+    disk.unmount()
+    disk.mount()
+    last = dict(re.findall(r"^(\S+) (-?\d+)\n", log.read_text(), re.MULTILINE))
+    newest = {k: max(int(last.get(f"{k}/{n}/new.json", -1)) for n in range(999)) for k in range(8)}
+    in_flight = {f"{k}/{n - 3}/new.json" for k, n in newest.items()}  # deletes without an answer
+    for key, n in last.items():
+        path = disk.path / "new" / "root" / key
+        if n == "-1":
+            assert not path.exists()
+        elif path.exists() or key not in in_flight:
+            found = json.loads(path.read_bytes())
+            assert len(found) == 500
+            assert found[0] >= int(n)
 
 
 FAIL = (
