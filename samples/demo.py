@@ -2,9 +2,9 @@
 
     python -m samples.demo [path] [--store DIR] [--no-kill]
 
-It starts a Temporal server and a worker process of its own, watches the run's document in the
-store, kills the worker with SIGKILL, starts another, and in the end counts the tree once more with
-plain code: the totals must be right to the byte.
+It starts a Temporal server and a worker process of its own, follows the record that the run makes
+of itself, kills the worker with SIGKILL, starts another, and in the end counts the tree once more
+with plain code: the totals must be right to the byte, and each batch be recorded exactly once.
 """
 
 import argparse
@@ -25,10 +25,11 @@ from temporalio.testing import WorkflowEnvironment
 
 from samples.inventory import Inventory, Request
 from samples.progress import Display, display
+from samples.record import Record, describe, faults_in, progress_in, read_record
 from samples.recount import recount
 from samples.worker_process import WorkerDiedError, WorkerProcess
 from temporal_state import StateBackend, StateError
-from temporal_state.runs import ChainRef, OwnDocument
+from temporal_state.runs import ChainRef
 from temporal_state.testing import dev_server
 
 APP = "demo"
@@ -38,7 +39,7 @@ POLL_SECONDS = 0.1
 
 
 class DemoError(Exception):
-    """The demo cannot go on, or its totals are wrong."""
+    """The demo cannot go on, or its totals or its record are wrong."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +64,34 @@ class Plan:
 
 @dataclass(frozen=True)
 class Job:
-    """The workflow at work: where its state is read, how it ends, who does it, who watches."""
+    """The workflow at work: where its record is read, how it ends, who does it, who watches."""
 
-    document: OwnDocument
+    backend: StateBackend
+    chain: ChainRef
     result: asyncio.Task[Any]
     worker: WorkerProcess
     screen: Display
+
+    async def show(self) -> Record:
+        """Show how far it is, and return the record that says so."""
+        record = await read_record(self.backend.runs, self.chain)
+        self.screen.show(progress_in(record))
+        return record
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is in the store when all is over: the run's own document, and its record."""
+
+    document: dict[str, Any]
+    record: Record
 
 
 def main() -> None:
     """Run the demo; exit with 1 when it fails."""
     plan = parse_arguments()
     try:
-        document = asyncio.run(run(plan))
-        verify(plan, document)
+        verify(plan, asyncio.run(run(plan)))
     except (DemoError, StateError, WorkerDiedError) as error:
         sys.exit(f"demo: {error}")
     except asyncio.CancelledError:
@@ -112,17 +127,18 @@ def parse_arguments() -> Plan:
     return Plan(tree, store, not options.no_kill, exclude)
 
 
-async def run(plan: Plan) -> dict[str, Any]:
-    """Take the inventory; return the run's document as it is when Temporal has gone."""
+async def run(plan: Plan) -> Outcome:
+    """Take the inventory; return what the store holds of it when Temporal has gone."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with StateBackend.open(plan.store, app=APP) as backend:
         async with await start_server() as server:
-            document = await take_inventory(plan, server.client, backend)
+            chain = await take_inventory(plan, server.client, backend)
+        document = backend.own_documents.one(chain)
         print(f"\ndocument  {plan.store / document.address.key}")
         print(f"report    {plan.report}")
-        return await document.get()
+        return Outcome(await document.get(), await read_record(backend.runs, chain))
 
 
 async def start_server() -> WorkflowEnvironment:
@@ -142,13 +158,14 @@ async def start_server() -> WorkflowEnvironment:
         raise
 
 
-async def take_inventory(plan: Plan, client: Client, backend: StateBackend) -> OwnDocument:
-    """Start the workflow and worker processes, and stay until it has ended."""
+async def take_inventory(plan: Plan, client: Client, backend: StateBackend) -> ChainRef:
+    """Start the workflow and worker processes, and stay until both have ended."""
     async with AsyncExitStack() as stack:
         handle = await start_workflow(plan, client)
         options = ["--store", str(plan.store), "--app", APP, "--task-queue", TASK_QUEUE]
         job = Job(
-            document=document_of(handle, client, backend),
+            backend=backend,
+            chain=ChainRef(client.namespace, handle.id, str(handle.first_execution_run_id)),
             result=asyncio.create_task(handle.result()),
             worker=WorkerProcess(client, options, plan.log),
             screen=stack.enter_context(display()),
@@ -158,7 +175,10 @@ async def take_inventory(plan: Plan, client: Client, backend: StateBackend) -> O
         job.screen.say(f"inventory of {plan.tree}")
         job.screen.say(f"worker {await job.worker.start()} started")
         await watch(job, kill=plan.kill)
-        return job.document
+        # The worker writes the record a moment behind the workflow, and all of it when it stops.
+        await job.worker.stop()
+        await job.show()
+        return job.chain
 
 
 async def start_workflow(plan: Plan, client: Client) -> WorkflowHandle[Any, Any]:
@@ -169,44 +189,33 @@ async def start_workflow(plan: Plan, client: Client) -> WorkflowHandle[Any, Any]
     )
 
 
-def document_of(
-    handle: WorkflowHandle[Any, Any], client: Client, backend: StateBackend
-) -> OwnDocument:
-    """Return the own document of a workflow that this process started.
-
-    Who knows only the workflow id asks ``backend.own_documents.newest``, which gives the run
-    before until this one has written for the first time.
-    """
-    chain = ChainRef(client.namespace, handle.id, str(handle.first_execution_run_id))
-    return backend.own_documents.one(chain)
-
-
 async def watch(job: Job, *, kill: bool) -> None:
     """Follow the job to its end; half way, kill the worker and start another."""
-    async for document in progress_of(job):
-        if kill and 2 * document.get("done", 0) >= document.get("batches", 1):
+    async for record in records_of(job):
+        listed, done = record.listed, record.hashed()["batches"]
+        if kill and listed is not None and 2 * done >= listed["batches"]:
             kill = False
             code = await job.worker.kill()
-            job.screen.say(f"worker killed half way with SIGKILL (exit code {code})")
+            job.screen.say(
+                f"worker killed half way with SIGKILL (exit code {code}), when {done} of "
+                f"{listed['batches']} batches were recorded"
+            )
             job.screen.say(f"worker {await job.worker.start()} started in its place")
-            job.screen.say("Temporal gives it the work once it misses the first, in about 10 s")
+            job.screen.say("Temporal gives it the work once it misses the first, in 10 to 20 s")
     if kill:
         job.screen.say("the job had ended before the worker could be killed")
 
 
-async def progress_of(job: Job) -> AsyncIterator[dict[str, Any]]:
-    """Yield the run's document, read from the store again and again, until the workflow ended."""
+async def records_of(job: Job) -> AsyncIterator[Record]:
+    """Yield the run's record, read from the store again and again, until the workflow ended."""
     while not job.result.done():
         job.worker.check()
-        document = await job.document.get()
-        job.screen.show(document)
-        yield document
+        yield await job.show()
         await asyncio.wait({job.result}, timeout=POLL_SECONDS)
     try:
         await job.result
     except WorkflowFailureError as error:
         raise DemoError(f"the workflow failed: {root_of(error)}") from error
-    job.screen.show(await job.document.get())
 
 
 def root_of(error: BaseException) -> BaseException:
@@ -216,14 +225,20 @@ def root_of(error: BaseException) -> BaseException:
     return error
 
 
-def verify(plan: Plan, document: dict[str, Any]) -> None:
-    """Compare the run's document and the report with a count of our own; raise if they differ."""
+def verify(plan: Plan, outcome: Outcome) -> None:
+    """Compare what the store holds with a count of our own; raise if they differ."""
+    document = outcome.document
     report = json.loads(plan.report.read_text())
     report["skipped"] = sum(report["skipped"].values())
     counted = recount(plan.tree, plan.exclude)
+    print(f"record    {describe(outcome.record)}")
     names = ("files", "bytes", "skipped", "digest", "extensions")
     for source, found in (("document", document), ("report", report), ("counted", counted)):
         print(f"{source:8}  " + "  ".join(_column(name, found) for name in names if name in found))
+    faults = faults_in(outcome.record, document)
+    if faults:
+        raise DemoError("; ".join(faults))
+    print("each batch is recorded exactly once, as completed")
     wrong = [name for name in names if report[name] != counted[name]]
     wrong += [f"{name} of the document" for name in names[:3] if document[name] != counted[name]]
     if wrong:

@@ -31,9 +31,7 @@ async def main() -> None:
         await server.client.execute_workflow(Hello.run, "world", id="hello", task_queue="hello")
     # Neither server nor worker are there any more; the document is.
     async with StateBackend.open(STORE) as backend:
-        run = await backend.own_documents.newest("default", "hello")
-        if run is not None:
-            print(await backend.own_documents.one(run).get())
+        print(await backend.runs.document("hello"))
 
 
 if __name__ == "__main__":

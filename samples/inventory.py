@@ -1,8 +1,9 @@
-"""An inventory of a tree of files: a workflow whose progress outlives its workers.
+"""An inventory of a tree of files: a workflow whose state outlives its workers.
 
 The lists of files and hashes are documents of type ``inventory``, one for each batch, and only
-their names and sums go through Temporal. Progress and totals are in the run's own document. It
-belongs to the chain of runs, so a run that was continued as new goes on where the one before ended.
+their names and sums go through Temporal. Totals are in the run's own document. It belongs to the
+chain of runs, so a run that was continued as new goes on where the one before ended. How far it is
+can be seen in the record that is made of every run (see ``samples.record``).
 """
 
 import asyncio

@@ -1,16 +1,32 @@
-"""Shows how far an inventory is: a bar on a terminal, lines elsewhere."""
+"""Shows how far a job is: a bar on a terminal, lines elsewhere."""
 
 import sys
 import time
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        done: What is done, in any unit.
+        total: Of how much, once that is known.
+        text: What it is doing, for people.
+    """
+
+    done: int
+    total: int | None
+    text: str
 
 
 class Display(AbstractContextManager["Display"], Protocol):
-    """Shows the document of a run whenever it is read."""
+    """Shows the progress of a job whenever it is known anew."""
 
-    def show(self, document: dict[str, Any]) -> None:
-        """Show the progress that the document tells of."""
+    def show(self, progress: Progress) -> None:
+        """Show progress."""
         ...
 
     def say(self, text: str) -> None:
@@ -23,15 +39,6 @@ def display() -> Display:
     return _Bar() if sys.stdout.isatty() else _Lines()
 
 
-def describe(document: dict[str, Any]) -> str:
-    """Return a document's status, files and bytes in words."""
-    status = document.get("status", "waiting for a worker")
-    if "files" not in document:
-        return str(status)
-    files, found, size = (document[key] for key in ("files", "found", "bytes"))
-    return f"{status}: {files:,} of {found:,} files, {size:,} bytes"
-
-
 class _Lines(ExitStack, Display):
     """One line for each tenth."""
 
@@ -40,11 +47,11 @@ class _Lines(ExitStack, Display):
         self._shown = -1
         self._started = time.monotonic()
 
-    def show(self, document: dict[str, Any]) -> None:
-        tenth = 10 * document.get("done", 0) // (document.get("batches") or 1)
+    def show(self, progress: Progress) -> None:
+        tenth = 10 * progress.done // (progress.total or 1)
         if tenth > self._shown:
             self._shown = tenth
-            self.say(f"{10 * tenth:3} %  {describe(document)}")
+            self.say(f"{10 * tenth:3} %  {progress.text}")
 
     def say(self, text: str) -> None:
         print(f"{time.monotonic() - self._started:5.1f} s  {text}", flush=True)
@@ -63,17 +70,17 @@ class _Bar(ExitStack, Display):
             progress.TaskProgressColumn(),
             "{task.description}",
         )
-        self._progress = self.enter_context(progress.Progress(*columns))
-        self._task = self._progress.add_task("")
+        self._bar = self.enter_context(progress.Progress(*columns))
+        self._task = self._bar.add_task("")
         return self
 
-    def show(self, document: dict[str, Any]) -> None:
-        self._progress.update(
+    def show(self, progress: Progress) -> None:
+        self._bar.update(
             self._task,
-            description=describe(document),
-            completed=document.get("done", 0),
-            total=document.get("batches"),
+            description=progress.text,
+            completed=progress.done,
+            total=progress.total,
         )
 
     def say(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._bar.console.print(text, markup=False, highlight=False)

@@ -62,6 +62,8 @@ def _identity(step: Json) -> tuple[Any, ...]:
 def _newer(stored: Json | None, seen: Json | None) -> Json:
     if stored is None or seen is None:
         return stored or seen or {}
+    if all(stored.get(field) == seen.get(field) for field in ("clock", "status")):
+        return {**stored, **seen}  # one of the two may have kept values that the other did not
     return seen if seen["clock"] >= stored["clock"] else stored
 
 

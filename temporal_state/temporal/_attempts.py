@@ -9,7 +9,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadConverter
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError
 
 from temporal_state.documents import to_text, utc_now
 from temporal_state.runs import Json, Patch, RunRef
@@ -71,7 +71,9 @@ class Attempt:
         kind = error.type if isinstance(error, ApplicationError) else type(error).__name__
         result: Json = {"type": kind or "ApplicationError"}
         if self.lane.capture.keeps("error"):
-            payload = PayloadConverter.default.to_payload({"message": str(error)})
+            # The text of one of Temporal's own errors begins with its type.
+            message = error.message if isinstance(error, FailureError) else str(error)
+            payload = PayloadConverter.default.to_payload({"message": message})
             result["value"] = captured("error", payload, self.lane.capture.limit)
         return result
 

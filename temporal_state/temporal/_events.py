@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
+from temporalio.bridge.proto.child_workflow import StartChildWorkflowExecutionFailedCause as Cause
 from temporalio.bridge.proto.workflow_activation import WorkflowActivationJob
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.converter import PayloadConverter
@@ -87,10 +88,17 @@ def _refused_operation(start: Any) -> Closed | None:
 
 
 def _refused_child(start: Any) -> Closed | None:
-    status = start.WhichOneof("status")
+    place, status = ("child", start.seq), start.WhichOneof("status")
     if status == "succeeded":
         return None
-    return Closed(("child", start.seq), "cancelled" if status == "cancelled" else "failed")
+    if status == "cancelled":
+        return Closed(place, "cancelled")
+    # Temporal gives no failure here; this is what the workflow's code gets.
+    failure = Failure(message=Cause.Name(start.failed.cause))
+    if failure.message.endswith("_WORKFLOW_ALREADY_EXISTS"):
+        failure = Failure(message="Workflow execution already started")
+        failure.application_failure_info.type = "WorkflowAlreadyStartedError"
+    return Closed(place, "failed", failure=failure)
 
 
 def _status_of(failure: Failure) -> str:

@@ -122,8 +122,10 @@ class Follower:
     def _see_time(self, act: WorkflowActivation) -> None:
         if act.history_length > self._clock:
             self._complete, self._clock = self._clock, act.history_length
+            # More history after an end: the server did not take it. In the same task, though, what
+            # was still open when the workflow ended may be resolved after the end.
+            self._end = {}
         self._now = act.timestamp.ToDatetime(UTC)
-        self._end = {}  # an activation after an end: the server did not take it
 
     def _tell(self, patch: Patch, checkpoints: list[Json]) -> None:
         replayed, self._replayed = self._replayed, None

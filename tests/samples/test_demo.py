@@ -7,15 +7,20 @@ import re
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from temporalio.worker import Worker
 
+from samples.demo import DemoError, Outcome, Plan, verify
 from samples.inventory import Inventory, Request, hash_batch, list_tree, write_report
 from samples.inventory_files import MAX_FILES, MAX_NAMES, find_files, hash_files, in_batches
+from samples.progress import Progress
+from samples.record import Record, faults_in, progress_in, read_record
 from samples.recount import recount
-from temporal_state import StatePlugin
+from temporal_state import StateBackend, StatePlugin
+from temporal_state.runs import ChainRef
 from temporal_state.testing import dev_server
 
 ROOT = Path(__file__).parents[2]
@@ -90,12 +95,21 @@ def lines_of_sha256sum(tree, names):
     return "".join(f"{hashlib.sha256((tree / n).read_bytes()).hexdigest()}  {n}\n" for n in names)
 
 
-def test_totals_are_right_although_the_worker_is_killed_and_again_in_the_next_run(tree, tmp_path):
+async def test_totals_and_record_are_right_although_the_worker_is_killed_and_in_the_next_run(
+    tree, tmp_path
+):
     store = tmp_path / "store"
     first = run_demo(tree, "--store", store)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "killed half way with SIGKILL (exit code -9)" in first.stdout
     assert "right to the byte" in first.stdout
+    killed = re.search(r"SIGKILL \(exit code -9\), when (\d+) of (\d+) batches", first.stdout)
+    done, batches = map(int, killed.groups())
+    assert 0.5 <= done / batches < 0.9
+    assert re.search(
+        rf"^record +(\d+) steps: \1 completed; {batches} of them hash_batch",
+        first.stdout,
+        re.MULTILINE,
+    )
 
     readable = [p for p in tree.rglob("*") if p.is_file() and not p.is_symlink() and is_readable(p)]
     readable = [p for p in readable if p.parent.name != "__pycache__"]
@@ -122,6 +136,18 @@ def test_totals_are_right_although_the_worker_is_killed_and_again_in_the_next_ru
         expected[0],
         expected[0] + 1,
     ]
+
+    # Each run has its record, and what the first worker took with it the second one has written.
+    async with StateBackend.open(store, app="demo") as backend:
+        runs = await backend.runs.list()
+        assert [(run.workflow_id, run.status) for run in runs] == [("inventory", "completed")] * 2
+        for run in runs:
+            steps = await backend.runs.steps("inventory", run_id=run.run_id)
+            hashed = [step for step in steps if step.name == "hash_batch"]
+            assert [step.status for step in hashed] == ["completed"] * len(hashed)
+            assert len({step.key for step in hashed}) == len(hashed)
+            assert run.lost == 0
+    assert len(hashed) == batches
 
 
 def test_demo_fails_when_there_is_nothing_to_list(tmp_path):
@@ -177,7 +203,8 @@ async def test_a_run_that_was_continued_as_new_goes_on_where_the_one_before_ende
     tree, tmp_path, backend
 ):
     soon = ["--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=100"]
-    request = Request(str(tree), str(tmp_path / "report.json"))
+    plan = Plan(tree, tmp_path, kill=False, exclude=["__pycache__"])
+    request = Request(str(tree), str(plan.report))
     activities = [list_tree, hash_batch, write_report]
     async with await dev_server(fast=True, dev_server_extra_args=soon) as server:
         async with Worker(
@@ -199,4 +226,42 @@ async def test_a_run_that_was_continued_as_new_goes_on_where_the_one_before_ende
     assert {name: document[name] for name in ("files", "bytes", "skipped")} == {
         name: counted[name] for name in ("files", "bytes", "skipped")
     }
-    assert json.loads((tmp_path / "report.json").read_text())["digest"] == counted["digest"]
+    assert json.loads(plan.report.read_text())["digest"] == counted["digest"]
+
+    # Several records, and together they tell of each batch once.
+    chain = ChainRef("default", handle.id, handle.first_execution_run_id)
+    record = await read_record(backend.runs, chain)
+    assert len(record.runs) > 1
+    assert faults_in(record, document) == []
+    files, size, batches = counted["files"], counted["bytes"], document["batches"]
+    text = f"completed: {files:,} of {document['found']:,} files, {size:,} bytes"
+    assert progress_in(record) == Progress(batches, batches, text)
+    verify(plan, Outcome(document, record))
+    for broken in broken_records(record):
+        assert faults_in(broken, document)
+        with pytest.raises(DemoError, match="record"):
+            verify(plan, Outcome(document, broken))
+
+
+def broken_records(record):
+    """Yield the record with one thing wrong with it, each time another."""
+    number = next(n for n, step in enumerate(record.steps) if step.name == "hash_batch")
+    before, batch, after = record.steps[:number], record.steps[number], record.steps[number + 1 :]
+    other = next(step for step in after if step.name == "hash_batch")
+    result = replace(batch.result, data=b'{"files": 0, "bytes": 0, "skipped": 0}')
+    for instead in (
+        [],
+        [batch, batch],
+        [other],
+        [replace(batch, status="failed")],
+        [replace(batch, status="started", result=None)],
+        [replace(batch, result=result)],
+    ):
+        yield replace(record, steps=[*before, *instead, *after])
+    yield replace(record, runs=[replace(record.runs[0], status="running"), *record.runs[1:]])
+    yield replace(record, runs=record.runs[1:])
+    yield Record()
+
+
+def test_before_a_worker_has_begun_there_is_nothing_to_show():
+    assert progress_in(Record()) == Progress(0, None, "waiting for a worker")
