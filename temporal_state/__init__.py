@@ -1,30 +1,34 @@
 """State that outlives the workflow: JSON documents for Temporal workflows, in a store you own."""
 
-from temporal_state import errors, state
-from temporal_state._default import configure
-from temporal_state.backend import StateBackend
-from temporal_state.documents import Document, Limits, Page, StateType
-from temporal_state.errors import (
-    ConfigurationError,
-    ConflictError,
-    ContextError,
-    DamagedObjectError,
-    InvalidDocumentError,
-    InvalidNameError,
-    InvalidValueError,
-    PathTraversalError,
-    StateError,
-    StoreError,
-    StoreFullError,
-    StorePermissionError,
-    StoreTimeoutError,
-    TokenExpiredError,
-    TooLargeError,
-)
-from temporal_state.runs import Checkpoint, Run, Step
-from temporal_state.state import StateStore, build_state_store_path
-from temporal_state.storage import ObjectStore, open_store
-from temporal_state.temporal import Recording, StatePlugin
+from temporalio import workflow
+
+# So that the sandbox takes the package as it is, also on a worker without the plugin.
+with workflow.unsafe.imports_passed_through():
+    from temporal_state import errors, state
+    from temporal_state._default import configure
+    from temporal_state.backend import StateBackend
+    from temporal_state.documents import Document, Limits, Page, StateType
+    from temporal_state.errors import (
+        ConfigurationError,
+        ConflictError,
+        ContextError,
+        DamagedObjectError,
+        InvalidDocumentError,
+        InvalidNameError,
+        InvalidValueError,
+        PathTraversalError,
+        StateError,
+        StoreError,
+        StoreFullError,
+        StorePermissionError,
+        StoreTimeoutError,
+        TokenExpiredError,
+        TooLargeError,
+    )
+    from temporal_state.runs import Checkpoint, Run, Step
+    from temporal_state.state import StateStore, build_state_store_path
+    from temporal_state.storage import ObjectStore, open_store
+    from temporal_state.temporal import Recording, StatePlugin
 
 __all__ = [
     "Checkpoint",

@@ -5,6 +5,7 @@ It stays open for the life of the process, so that a script needs no ceremony.
 
 import os
 import threading
+from weakref import WeakSet
 
 from temporal_state.backend import StateBackend
 from temporal_state.documents import DEFAULT_LIMITS, Clock, Limits, utc_now
@@ -12,6 +13,7 @@ from temporal_state.storage import ObjectStore
 
 _lock = threading.Lock()
 _default: StateBackend | None = None
+_held: WeakSet[StateBackend] = WeakSet()
 
 
 def configure(
@@ -42,8 +44,19 @@ def default_backend() -> StateBackend:
     return found if found is not None else configure()
 
 
+def is_configured() -> bool:
+    """Return whether this process has chosen its default backend."""
+    return _default is not None
+
+
 async def open_default_backend() -> StateBackend:
     """Return the process's default backend, open; it stays open."""
     backend = default_backend()
-    await backend.store.open()
+    with _lock:
+        held = backend in _held
+        _held.add(backend)
+    if not held:
+        await backend.start()
+    else:
+        await backend.store.open()
     return backend

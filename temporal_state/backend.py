@@ -4,8 +4,8 @@ It knows nothing of Temporal, so a notebook can read what workers write. A worke
 script may share one; it counts its users and closes with the last.
 """
 
-import asyncio
 import os
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -64,7 +64,7 @@ class StateBackend:
         self.own_documents = OwnDocuments(engine, layout)
         self.runs = Runs(engine, layout, self.own_documents)
         self._users = 0
-        self._opening = asyncio.Lock()
+        self._counting = threading.Lock()
 
     @classmethod
     def open(
@@ -116,18 +116,26 @@ class StateBackend:
 
     async def start(self) -> None:
         """Open the store for one more user; each must `close` it."""
-        async with self._opening:
-            await self.store.open()
+        with self._counting:
             self._users += 1
+        try:
+            await self.store.open()
+        except BaseException:
+            with self._counting:
+                self._users -= 1
+            raise
 
     async def close(self) -> None:
         """Give up one use; the last one closes the store."""
-        async with self._opening:
+        with self._counting:
             if self._users == 0:
                 raise ConfigurationError(f"{self!r} is closed more often than it was started")
             self._users -= 1
-            if self._users == 0:
-                await self.store.close()
+            last = self._users == 0
+        if last:
+            await self.store.close()
+        if last and self._users:  # another event loop has begun to use it meanwhile
+            await self.store.open()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -149,7 +149,7 @@ class Engine:
             raise too_large(f"document {envelope.address}", len(state), limit)
         if len(meta) > self.limits.meta_bytes:
             raise TooLargeError(
-                f"document {envelope.address} remembers {len(envelope.tokens.applied)} changes of "
+                f"document {envelope.address} remembers {len(envelope.tokens)} changes of "
                 f"the last {self.limits.retry_horizon}, {len(meta)} bytes of at most "
                 f"{self.limits.meta_bytes}; change it less often, or shorten retry_horizon"
             )

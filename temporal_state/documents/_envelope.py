@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from temporal_state.documents._json import dumps, loads
+from temporal_state.documents._json import check_foreign, dumps, loads
 from temporal_state.documents._layout import Address
 from temporal_state.documents._times import from_text, to_text
 from temporal_state.documents._tokens import TokenWindow
@@ -58,10 +58,14 @@ class Envelope:
         state = _load(address, data)
         meta = state.pop(RESERVED_KEY, None)
         if meta is None:
+            try:
+                check_foreign(data)
+            except ValueError as error:
+                raise damaged(address, f"{error}") from error
             return cls(address, state, deleted=False)
         try:
             return cls._from_meta(address, state, meta)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise damaged(address, f"its {RESERVED_KEY} is malformed ({error!r})") from error
 
     @classmethod

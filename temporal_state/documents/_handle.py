@@ -19,6 +19,8 @@ from temporal_state.errors import InvalidDocumentError, InvalidValueError
 
 M = TypeVar("M", bound=BaseModel)
 
+MAX_LIFETIME = timedelta(days=365_000)
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentHandle:
@@ -155,4 +157,6 @@ def to_model(model: type[M], value: Mapping[str, Any], what: str) -> M:
 def _lifetime(ttl: timedelta | None) -> timedelta | None:
     if ttl is not None and ttl <= timedelta():
         raise InvalidValueError(f"ttl={ttl} is not positive; give a timedelta above zero, or None")
+    if ttl is not None and ttl > MAX_LIFETIME:
+        raise InvalidValueError(f"ttl={ttl} is over {MAX_LIFETIME}; give None for ever")
     return ttl

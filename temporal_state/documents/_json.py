@@ -6,6 +6,7 @@ goes before every write. The walk also converts the values that pydantic's JSON 
 """
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
@@ -63,6 +64,26 @@ def loads(data: bytes) -> Any:
     return orjson.loads(data)
 
 
+def check_foreign(data: bytes) -> None:
+    """Refuse JSON of another tool that `loads` would change in silence.
+
+    Raises:
+        ValueError: It has an integer beyond 64 bits, or an object with the same key twice.
+    """
+    json.loads(data, parse_int=_foreign_integer, object_pairs_hook=_foreign_object)
+
+
+def _foreign_integer(text: str) -> int:
+    return _integer(int(text), f"the integer {text[:40]}", 0)
+
+
+def _foreign_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("an object has the same key twice, and only one of the values would stay")
+    return result
+
+
 def _walk(value: Any, path: str, depth: int) -> Any:
     if value is None or value is True or value is False:
         return value
@@ -100,7 +121,7 @@ def _object(value: dict[Any, Any], path: str, depth: int) -> dict[str, Any]:
         if type(key) is not str:
             if not isinstance(key, str):
                 raise _refusal(path, f"an object with the key {key!r}", "use strings as keys")
-            key = str(key.value if isinstance(key, Enum) else key)  # noqa: PLW2901
+            key = str.__str__(key.value if isinstance(key, Enum) else key)  # noqa: PLW2901
         where = f"{path}.{_text(key, path, depth)}"
         result[key] = _walk(item, where, depth + 1)
     if len(result) != len(value):
@@ -123,9 +144,9 @@ def _convert(value: Any, path: str, depth: int) -> Any:
         return _walk(fields, path, depth)
     if isinstance(value, _CONVERTED):
         return _walk(to_jsonable_python(value), path, depth)
-    for base, handler in _HANDLERS.items():
+    for base, exact in _EXACT.items():
         if isinstance(value, base):
-            return handler(base(value), path, depth)
+            return _HANDLERS[base](exact(value), path, depth)
     raise _refusal(path, _kind(value), "store a JSON value, a model or a dataclass")
 
 
@@ -142,6 +163,15 @@ def _kind(value: Any) -> str:
     return f"of type {type(value).__name__}"
 
 
+# A subclass may show itself as something else than what it is.
+_EXACT: dict[type, Callable[[Any], Any]] = {
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+    dict: lambda value: dict(dict.items(value)),
+    list: lambda value: list(list.__iter__(value)),
+    tuple: lambda value: tuple(tuple.__iter__(value)),
+}
 _HANDLERS: dict[type, Callable[[Any, str, int], Any]] = {
     str: _text,
     int: _integer,

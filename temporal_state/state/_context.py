@@ -4,11 +4,18 @@ from typing import Any
 
 from temporalio import activity, workflow
 
-from temporal_state._default import default_backend, open_default_backend
+from temporal_state._default import default_backend, is_configured, open_default_backend
 from temporal_state.backend import join_location
 from temporal_state.documents import Caller, Layout
 from temporal_state.errors import ContextError
-from temporal_state.temporal import CURRENT_CALL, Request, WorkflowRun, perform, perform_in_workflow
+from temporal_state.temporal import (
+    CURRENT_CALL,
+    ActivityCall,
+    Request,
+    WorkflowRun,
+    perform,
+    perform_in_workflow,
+)
 
 
 async def perform_here(request: Request) -> Any:
@@ -19,7 +26,7 @@ async def perform_here(request: Request) -> Any:
     """
     if workflow.in_workflow():
         return await perform_in_workflow(request)
-    if activity.in_activity() and (call := CURRENT_CALL.get(None)) is not None:
+    if (call := _call()) is not None:
         return await perform(call.backend, request, call.caller(request), call.own())
     return await perform(await open_default_backend(), request, Caller(), None)
 
@@ -27,7 +34,7 @@ async def perform_here(request: Request) -> Any:
 def report_progress(progress: dict[str, Any]) -> None:
     """Put progress into the record of the calling run or step."""
     if workflow.in_workflow():
-        notes = WorkflowRun.current().notes
+        notes = WorkflowRun.notes_here()
         if notes is not None:
             notes.progress = progress
     elif (call := CURRENT_CALL.get(None)) is not None:
@@ -40,6 +47,20 @@ def report_progress(progress: dict[str, Any]) -> None:
         )
 
 
+def _call() -> ActivityCall | None:
+    if not activity.in_activity():
+        return None
+    call = CURRENT_CALL.get(None)
+    if call is None and not is_configured():
+        # Its worker's store is meant; another one would take the change and hide it.
+        raise ContextError(
+            "this activity's worker has no StatePlugin, or it runs in a process pool, where the "
+            "plugin's store cannot be reached: save its result in the workflow or in an async "
+            "activity, or call configure(url) in this process"
+        )
+    return call
+
+
 def location(id: str, type: str) -> str:
     """Return where a document lies in the store that the calling code uses."""
     url, layout = _store_here()
@@ -50,7 +71,7 @@ def _store_here() -> tuple[str, Layout]:
     if workflow.in_workflow():
         settings = WorkflowRun.current().settings
         return settings.url, settings.layout
-    if activity.in_activity() and (call := CURRENT_CALL.get(None)) is not None:
+    if (call := _call()) is not None:
         return call.backend.url, call.backend.layout
     backend = default_backend()
     return backend.url, backend.layout

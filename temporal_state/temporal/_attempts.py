@@ -11,7 +11,8 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadConverter
 from temporalio.exceptions import ApplicationError, FailureError
 
-from temporal_state.documents import to_text, utc_now
+from temporal_state.documents import plain, to_text, utc_now
+from temporal_state.errors import InvalidValueError
 from temporal_state.runs import Json, Patch, RunRef
 from temporal_state.temporal._call import ActivityCall
 from temporal_state.temporal._capture import captured
@@ -58,7 +59,7 @@ class Attempt:
 
     def beat(self, details: tuple[Any, ...]) -> None:
         """Tell what the activity reported to Temporal, at most twice a second."""
-        if not details or not self.lane.capture.keeps("heartbeat"):
+        if not details or not self.lane.capture.keeps("heartbeat") or not _is_inert(details[0]):
             return
         now = time.monotonic()
         if now - self._beaten > HEARTBEAT_INTERVAL:
@@ -135,7 +136,7 @@ class Attempt:
         }
 
     def _result(self, result: Any) -> Json:
-        if result is None or not self.lane.capture.keeps("result"):
+        if not _is_inert(result) or not self.lane.capture.keeps("result"):
             return {}
         payload: Payload = activity.payload_converter().to_payloads([result])[0]
         return {"result": captured("result", payload, self.lane.capture.limit)}
@@ -158,6 +159,14 @@ def attempt_of(call: ActivityCall, lane: RecordingLane) -> Attempt | None:
         ref = RunRef(namespace, info.activity_id, info.activity_run_id, info.scheduled_time)
         return Attempt(call, lane, ref, "standalone")
     return None
+
+
+def _is_inert(value: Any) -> bool:
+    """Return whether converting a value once more cannot consume or change anything."""
+    try:
+        return value is not None and plain(value) is not None
+    except InvalidValueError:
+        return False
 
 
 async def recorded(attempt: Attempt | None, run: Awaitable[Any]) -> Any:

@@ -17,7 +17,7 @@ from temporal_state.documents import dumps
 
 INLINE = 64 * 1024
 SLOTS = 16
-PER_TASK = 1024 * 1024
+PER_TASK = 512 * 1024
 
 Operation: TypeAlias = Callable[[], Awaitable[Any]]
 

@@ -19,7 +19,7 @@ from temporal_state.backend import StateBackend
 from temporal_state.documents import Caller, Token, dumps, utc_now
 from temporal_state.runs import ChainRef
 from temporal_state.temporal._names import Occurrences, digest
-from temporal_state.temporal._wire import ACTIVITY_PREFIX, RETRY_POLICY, CallHeader, Request
+from temporal_state.temporal._wire import ACTIVITY_PREFIX, CallHeader, Request, pause_after
 
 
 @dataclass(slots=True)
@@ -51,10 +51,8 @@ class ActivityCall:
         timeout = self.info.schedule_to_close_timeout
         if not self.info.is_local or timeout is None:
             return False
-        pause = RETRY_POLICY.initial_interval * 2 ** (self.info.attempt - 1)
-        pause = min(pause, RETRY_POLICY.maximum_interval or pause)
         end: datetime = self.info.scheduled_time + timeout
-        return bool(utc_now() + pause >= end)
+        return utc_now() + pause_after(self.info.attempt) >= end
 
     def own(self) -> ChainRef | None:
         """Return the chain of the run that this activity belongs to, if it is known."""
@@ -70,15 +68,17 @@ class ActivityCall:
         """Return on whose behalf ``request`` is made: with this time, and its token."""
         token = None
         if request.changes:
-            token = Token(self._name_of(request), self._scheduled())
+            token = Token(
+                self._step(),
+                self._scheduled(),
+                "" if self._is_ours() else self._change(request),
+                first=self.info.attempt == 1 and not self.info.is_local,
+            )
         return Caller(self.now(), token, self.max_result if self._is_ours() else None)
 
-    def _name_of(self, request: Request) -> str:
-        step = self._step()
-        if self._is_ours():
-            return step
-        content = digest(step, request.operation, dumps(vars(request)))
-        return digest(content, str(self.changes.next(content)))
+    def _change(self, request: Request) -> str:
+        content = digest(request.operation, dumps(vars(request)))
+        return f"{content[:16]}-{self.changes.next(content)}"
 
     def _is_ours(self) -> bool:
         return self.info.activity_type.startswith(ACTIVITY_PREFIX)
@@ -87,7 +87,8 @@ class ActivityCall:
         if self.header is not None:
             return self.header.step
         run = self.info.workflow_run_id or self.info.activity_run_id or ""
-        return digest(run, self.info.activity_id)
+        # An activity id can be used again by a later call, but not at the same time.
+        return digest(run, self.info.activity_id, self.info.scheduled_time.isoformat())
 
     def _scheduled(self) -> datetime:
         return self.header.now if self.header is not None else self.info.scheduled_time

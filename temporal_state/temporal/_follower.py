@@ -1,7 +1,7 @@
 """Follows one run by what goes in and out of its workflow code: activations and completions.
 
-It stands outside of the workflow and its sandbox and only reads, so it cannot change what the
-workflow does, and it sees what no interceptor sees: timers, failures raised in handlers, whether an
+It stands outside of the workflow and its sandbox and reads, so it cannot change what the workflow
+does, and it sees what no interceptor sees: timers, failures raised in handlers, whether an
 end was accepted, and why a run leaves the cache.
 
 It counts always, so that a replay brings it to the same numbers, and tells the recorder only of
@@ -27,13 +27,12 @@ from temporal_state.documents import to_text, utc_now
 from temporal_state.runs import Json, Patch, RunRef
 from temporal_state.temporal._capture import CaptureSettings, captured, captured_error
 from temporal_state.temporal._events import Closed, Ended, Place, Scheduled, jobs_closed, of_command
-from temporal_state.temporal._wire import HEADER, checkpoints_from
+from temporal_state.temporal._wire import HEADER, checkpoints_from, checkpoints_to
 
 ACCEPTED = RemoveFromCache.EvictionReason.WORKFLOW_EXECUTION_ENDING
 REFUSED = frozenset(
     {
         RemoveFromCache.EvictionReason.UNHANDLED_COMMAND,  # a signal had arrived
-        RemoveFromCache.EvictionReason.TASK_NOT_FOUND,  # it came too late
         RemoveFromCache.EvictionReason.LANG_FAIL,
         RemoveFromCache.EvictionReason.NONDETERMINISM,
         RemoveFromCache.EvictionReason.FATAL,
@@ -112,6 +111,10 @@ class Follower:
         for command in completion.successful.commands:
             self._see_command(of_command(command), patch)
         checkpoints = self._checkpoints()
+        for command in completion.successful.commands:
+            if command.HasField("continue_as_new_workflow_execution"):
+                headers = command.continue_as_new_workflow_execution.headers
+                headers[HEADER].CopyFrom(checkpoints_to(self.notes.checkpoints))
         if act.is_replaying:
             patch.header = self._header(checkpoints)
             self._replayed = self._replayed or Patch(self._ref())

@@ -3,24 +3,19 @@
 Nothing here adds an event to a history, and nothing here may fail or delay what it stands beside.
 """
 
-from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
-from temporalio import activity, workflow
+from temporalio import activity
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
-    ContinueAsNewInput,
     ExecuteActivityInput,
     ExecuteWorkflowInput,
     HandleSignalInput,
     HandleUpdateInput,
     Interceptor,
-    StartActivityInput,
-    StartLocalActivityInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
-    WorkflowOutboundInterceptor,
 )
 
 from temporal_state.backend import StateBackend
@@ -29,7 +24,7 @@ from temporal_state.temporal._call import CURRENT_CALL, ActivityCall
 from temporal_state.temporal._failures import as_application_errors
 from temporal_state.temporal._recording import RecordingLane
 from temporal_state.temporal._run import WorkflowRun, WorkflowSettings
-from temporal_state.temporal._wire import HEADER, CallHeader, checkpoints_to
+from temporal_state.temporal._wire import HEADER
 
 
 class StateInterceptor(Interceptor):
@@ -85,7 +80,7 @@ class _ActivityInbound(ActivityInboundInterceptor):
         call = ActivityCall(
             self._root.backend,
             activity.info(),
-            CallHeader.from_payload(payload) if payload is not None else None,
+            await self._root.lane.header_in(payload),
             self._root.settings.max_payload,
         )
         CURRENT_CALL.set(call)
@@ -110,9 +105,6 @@ class _WorkflowInbound(WorkflowInboundInterceptor):
         super().__init__(next)
         self._run = run
 
-    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
-        super().init(_WorkflowOutbound(outbound, self._run))
-
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
         self._run.attach()
         with as_application_errors():
@@ -127,27 +119,3 @@ class _WorkflowInbound(WorkflowInboundInterceptor):
         self._run.attach()
         with as_application_errors():
             return await super().handle_update_handler(input)
-
-
-class _WorkflowOutbound(WorkflowOutboundInterceptor):
-    def __init__(self, next: WorkflowOutboundInterceptor, run: WorkflowRun) -> None:
-        super().__init__(next)
-        self._run = run
-
-    def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:
-        return super().start_activity(self._with_header(input))
-
-    def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:
-        return super().start_local_activity(self._with_header(input))
-
-    def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:
-        notes = self._run.notes
-        if notes is not None:
-            # One ahead: this activation may still make a checkpoint.
-            header = checkpoints_to(notes.checkpoints + 1)
-            input = replace(input, headers={**input.headers, HEADER: header})
-        super().continue_as_new(input)
-
-    def _with_header(self, input: Any) -> Any:
-        header = self._run.header(input.activity, input.args).to_payload()
-        return replace(input, headers={**input.headers, HEADER: header})

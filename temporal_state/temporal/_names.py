@@ -7,10 +7,9 @@ it; counted in workflow code, which Temporal repeats the same way.
 
 import hashlib
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
 
-from temporalio.converter import PayloadConverter
+from temporalio.api.common.v1 import Payload
 
 
 class Occurrences:
@@ -39,18 +38,11 @@ def digest(*parts: str | bytes) -> str:
     return hasher.hexdigest()
 
 
-def digest_of_arguments(converter: PayloadConverter, arguments: Sequence[Any]) -> str:
-    """Return the digest of arguments as they are before any codec, whose nonce would change it.
-
-    Arguments that cannot be converted get one digest for all: Temporal is about to refuse them.
-    """
-    try:
-        payloads = converter.to_payloads(arguments)
-    except Exception:  # noqa: BLE001 naming a call must never be what fails it
-        return digest("unconvertible")
+def digest_of_payloads(payloads: Iterable[Payload]) -> str:
+    """Return the digest of arguments as they are before any codec, whose nonce would change it."""
     parts = [part for payload in payloads for part in (_encoding(payload), payload.data)]
     return digest(*parts)
 
 
-def _encoding(payload: Any) -> bytes:
+def _encoding(payload: Payload) -> bytes:
     return bytes(payload.metadata.get("encoding", b""))

@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 from temporal_state.backend import StateBackend
-from temporal_state.documents import Caller, DocumentHandle
-from temporal_state.errors import ContextError
+from temporal_state.documents import Caller, DocumentHandle, dumps
+from temporal_state.errors import ContextError, TooLargeError
 from temporal_state.runs import ChainRef
 from temporal_state.temporal._wire import (
     Delete,
@@ -39,7 +39,14 @@ async def perform(
         case List(type, prefix, limit, cursor):
             documents = backend.documents_for(caller)
             page = await documents.list(type, prefix, limit=limit, cursor=cursor)
-            return {"ids": page.ids, "cursor": page.cursor}
+            result = {"ids": page.ids, "cursor": page.cursor}
+            size = len(dumps(result))
+            if caller.max_result is not None and size > caller.max_result:
+                raise TooLargeError(
+                    f"a page of {limit} ids has {size} bytes of JSON, the limit is "
+                    f"{caller.max_result}; ask for fewer at a time"
+                )
+            return result
         case Previous():
             return await backend.own_documents_for(caller).previous(_known(own))
         case DocumentRequest(id=None):

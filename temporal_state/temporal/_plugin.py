@@ -36,8 +36,8 @@ from temporal_state.temporal._run import WorkflowSettings
 from temporal_state.temporal._runner import following
 
 DEFAULT_RECORDING = Recording()
-MAX_PAYLOAD = 1024 * 1024
-"""Bytes of JSON; a codec may nearly double it and still pass Temporal's 2 MB."""
+MAX_PAYLOAD = 900_000
+"""Bytes of JSON; a codec may double it and still pass Temporal's 2 MB."""
 
 
 class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
@@ -104,12 +104,12 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         """
         if self._is_applied(config.get("interceptors")):
             return config
-        config["interceptors"] = [*config.get("interceptors", []), self._interceptor]
+        # First, so that other interceptors' code finds its context too.
+        config["interceptors"] = [self._interceptor, *config.get("interceptors", [])]
         config["activities"] = [*config.get("activities", []), *ACTIVITIES]
         self._configure_workflows(config)
-        if self._lane.recording is not None:
-            for runner in ("workflow_runner", "unsandboxed_workflow_runner"):
-                config[runner] = following(config[runner], self._lane.follow)
+        for runner in ("workflow_runner", "unsandboxed_workflow_runner"):
+            config[runner] = following(config[runner], self._lane.follow)
         return config
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
@@ -140,7 +140,7 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         """See base class."""
         if self._is_applied(config.get("interceptors")):
             return config
-        config["interceptors"] = [*config.get("interceptors", []), self._interceptor]
+        config["interceptors"] = [self._interceptor, *config.get("interceptors", [])]
         self._configure_workflows(config)
         return config
 

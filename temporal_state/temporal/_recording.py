@@ -1,12 +1,15 @@
 """The recording lane of one plugin: what is recorded, and the recorder its workers share."""
 
 import asyncio
+import logging
+import threading
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from temporalio.converter import DataConverter
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.runtime import Runtime
 from temporalio.worker import Worker, WorkflowInstanceDetails
 
@@ -15,6 +18,9 @@ from temporal_state.runs import Patch, Runs
 from temporal_state.temporal._capture import Capture, CaptureSettings, Redact, ValueEncoder
 from temporal_state.temporal._follower import Follower, FollowerSettings
 from temporal_state.temporal._recorder import Recorder, RecorderSettings
+from temporal_state.temporal._wire import CallHeader
+
+log = logging.getLogger("temporal_state")
 
 UNRECORDED = "__temporal_state_unrecorded__"
 
@@ -66,6 +72,8 @@ class RecordingLane:
             )
         self.recorder: Recorder | None = None
         self._users = 0
+        self._lock = threading.Lock()
+        self._codec: PayloadCodec | None = None
         self.worker = ""
 
     def records(self, workflow_type: str, workflow_class: type | None = None) -> bool:
@@ -86,6 +94,22 @@ class RecordingLane:
         )
         return Follower(det.info, settings, self.tell)
 
+    async def header_in(self, payload: Payload | None) -> CallHeader | None:
+        """Return what a workflow wrote for its activity; ``None`` if nothing readable is there.
+
+        A client may be set up so that headers arrive encoded.
+        """
+        if payload is None:
+            return None
+        try:
+            codec = self._codec
+            if payload.metadata.get("encoding") != b"json/plain" and codec is not None:
+                payload = (await codec.decode([payload]))[0]
+            return CallHeader.from_payload(payload)
+        except Exception:
+            log.exception("the header of an activity cannot be read, so it is done without")
+            return None
+
     def tell(self, patch: Patch, whole: bool) -> None:  # noqa: FBT001 called from hot code
         """Hand on what was seen; drop it if no worker is running."""
         recorder = self.recorder
@@ -95,16 +119,21 @@ class RecordingLane:
     @asynccontextmanager
     async def while_running(self, worker: Worker) -> AsyncIterator[None]:
         """Record while one more worker runs; the last one to end waits for what is unwritten."""
-        if self._users == 0 and self.recording is not None:
-            self.recorder = self._start(worker, self.recording)
-        self._users += 1
+        with self._lock:
+            if self._users == 0:
+                self._codec = worker.client.data_converter.payload_codec
+                if self.recording is not None:
+                    self.recorder = self._start(worker, self.recording)
+            self._users += 1
         try:
             yield
         finally:
-            self._users -= 1
-            recorder = self.recorder
-            if self._users == 0 and recorder is not None:
-                self.recorder = None
+            with self._lock:
+                self._users -= 1
+                recorder = self.recorder if self._users == 0 else None
+                if recorder is not None:
+                    self.recorder = None
+            if recorder is not None:
                 await asyncio.to_thread(recorder.stop)
 
     def _start(self, worker: Worker, recording: Recording) -> Recorder:

@@ -7,7 +7,6 @@ code of a run shares (main routine, handlers, tasks) and that no other run can r
 import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 
 from temporalio import workflow
 
@@ -15,9 +14,7 @@ from temporal_state.documents import Layout
 from temporal_state.errors import ContextError
 from temporal_state.temporal._budget import MarkerBudget
 from temporal_state.temporal._follower import Notes
-from temporal_state.temporal._names import Occurrences, digest, digest_of_arguments
 from temporal_state.temporal._runner import NOTES
-from temporal_state.temporal._wire import CallHeader
 
 _ATTRIBUTE = "__temporal_state_run"
 
@@ -46,16 +43,15 @@ class WorkflowRun:
     """One run in this worker's cache; rebuilt by replay when it was evicted."""
 
     settings: WorkflowSettings
-    calls: Occurrences = field(default_factory=Occurrences)
     budget: MarkerBudget = field(default_factory=MarkerBudget)
 
     def attach(self) -> None:
         """Make this the current run for all code on the running event loop."""
         setattr(asyncio.get_running_loop(), _ATTRIBUTE, self)
 
-    @property
-    def notes(self) -> Notes | None:
-        """What passes between this code and the run's follower; ``None`` if it has none."""
+    @staticmethod
+    def notes_here() -> Notes | None:
+        """Return what passes between the calling code and its follower, if it has one."""
         function = workflow.extern_functions().get(NOTES)
         return None if function is None else function()
 
@@ -72,21 +68,4 @@ class WorkflowRun:
         raise ContextError(
             "this workflow's worker has no StatePlugin, so it cannot reach the store; create the "
             "worker (or its client) with plugins=[StatePlugin(url)]"
-        )
-
-    def header(self, activity: str, arguments: Any) -> CallHeader:
-        """Return what the activity that is about to be scheduled shall know of this call."""
-        info = workflow.info()
-        content = digest(
-            info.original_execution_run_id,
-            activity,
-            digest_of_arguments(workflow.payload_converter(), arguments),
-        )
-        step = digest(content, str(self.calls.next(content)))
-        return CallHeader(
-            lineage=info.original_execution_run_id,
-            chain=info.first_execution_run_id,
-            step=step,
-            now=workflow.now(),
-            started=info.workflow_start_time if self.notes is not None else None,
         )

@@ -1,4 +1,4 @@
-"""Puts a follower beside each run: a workflow runner around the worker's own.
+"""Puts a header writer and a follower beside each run: a runner around the worker's own.
 
 The sandboxed runner is subclassed, not wrapped, so that other plugins still recognise and configure
 it. Whatever goes wrong in following a run ends the following of that run, and nothing else.
@@ -6,7 +6,7 @@ it. Whatever goes wrong in following a run ends the following of that run, and n
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
@@ -17,6 +17,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import Info
 
 from temporal_state.temporal._follower import Follower
+from temporal_state.temporal._headers import HeaderWriter
 
 log = logging.getLogger("temporal_state")
 
@@ -29,12 +30,17 @@ Follow: TypeAlias = Callable[[WorkflowInstanceDetails], Follower | None]
 class _FollowedInstance(WorkflowInstance):
     """A workflow instance, with its follower looking on."""
 
-    def __init__(self, inner: WorkflowInstance, follower: Follower) -> None:
+    def __init__(self, inner: WorkflowInstance, info: Info, follower: Follower | None) -> None:
         self._inner = inner
-        self._follower: Follower | None = follower
+        self._headers = HeaderWriter(info, recorded=follower is not None)
+        self._follower = follower
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         completion = self._inner.activate(act)
+        try:
+            self._headers.write(act, completion)
+        except Exception:
+            log.exception("activities of run %s are not told which run they belong to", act.run_id)
         if self._follower is not None:
             try:
                 self._follower.see(act, completion)
@@ -56,15 +62,14 @@ class _FollowedInstance(WorkflowInstance):
         return self._inner.get_thread_id()
 
 
-@dataclass(frozen=True)
-class FollowingSandboxedRunner(SandboxedWorkflowRunner):
-    """The sandboxed runner, with a follower beside each run."""
+class _Following:
+    """Adds followers to whatever sandboxed runner it is mixed into."""
 
-    follow: Follow | None = field(default=None, compare=False)
+    follow: Follow | None = None
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        """See base class."""
-        return _followed(super().create_instance, det, self.follow)
+        create = super().create_instance  # type: ignore[misc] # the runner's, by the mixin's place
+        return _followed(create, det, self.follow)
 
 
 class FollowingRunner(WorkflowRunner):
@@ -90,10 +95,15 @@ class FollowingRunner(WorkflowRunner):
 
 def following(runner: WorkflowRunner, follow: Follow) -> WorkflowRunner:
     """Return a runner that does as ``runner``, with a follower beside each run."""
-    if type(runner) is not SandboxedWorkflowRunner:
+    if not isinstance(runner, SandboxedWorkflowRunner):
         return FollowingRunner(runner, follow)
-    settings = {f.name: getattr(runner, f.name) for f in fields(runner) if f.init}
-    return FollowingSandboxedRunner(**settings, follow=follow)
+    kind: Any = type(runner)
+    fields = {"__annotations__": {"follow": Follow | None}, "follow": None}
+    # A dataclass as its base is, so that `dataclasses.replace` keeps the follower.
+    following_kind: Any = dataclass(frozen=True)(type(kind.__name__, (_Following, kind), fields))
+    clone: WorkflowRunner = object.__new__(following_kind)
+    vars(clone).update(vars(runner), follow=follow)
+    return clone
 
 
 def _followed(
@@ -102,8 +112,8 @@ def _followed(
     follow: Follow | None,
 ) -> WorkflowInstance:
     follower = follow(det) if follow is not None else None
-    if follower is None:
-        return create(det)
-    notes = follower.notes
-    functions = {**det.extern_functions, NOTES: lambda: notes}
-    return _FollowedInstance(create(replace(det, extern_functions=functions)), follower)
+    if follower is not None:
+        notes = follower.notes
+        functions = {**det.extern_functions, NOTES: lambda: notes}
+        det = replace(det, extern_functions=functions)
+    return _FollowedInstance(create(det), det.info, follower)

@@ -1,7 +1,8 @@
 """Everything that crosses the border to Temporal: names, requests, and the header.
 
-The requests are plain dataclasses of JSON values, so any data converter carries them, and workers
-in other languages can call the activities too.
+Requests and results travel as JSON that we have written ourselves, past the user's data converter:
+so what was checked and measured is what is sent. The user's codec still applies. Workers in other
+languages can call the activities with a JSON object.
 """
 
 from dataclasses import KW_ONLY, dataclass
@@ -9,16 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from temporalio.api.common.v1 import Payload
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue, RetryPolicy
 
 from temporal_state.documents import RESERVED_KEY, dumps, from_text, loads, to_text
+from temporal_state.errors import InvalidValueError
 
 HEADER = "temporal-state"
-RETRY_POLICY = RetryPolicy(
-    initial_interval=timedelta(milliseconds=200),
-    backoff_coefficient=2,
-    maximum_interval=timedelta(seconds=5),
-)
 LARGE = {RESERVED_KEY: "too large for a local activity; read it with a regular one"}
 """What a local activity returns in place of a large result; no document has this key."""
 ACTIVITY_PREFIX = "temporal_state."
@@ -33,6 +30,48 @@ class Request:
     def reading(self) -> "Request | None":
         """Return the request that reads what this one returns; ``None`` if that is never large."""
         return None
+
+
+def pause_after(attempt: int) -> timedelta:
+    """Return how long to wait after an attempt, counted from 1, that failed."""
+    return min(timedelta(milliseconds=200) * (1 << min(attempt - 1, 10)), timedelta(seconds=5))
+
+
+def retry_policy(timeout: timedelta) -> RetryPolicy:
+    """Return a policy whose attempts end at about ``timeout``.
+
+    The SDK does not end the retries of a local activity at its schedule-to-close timeout (seen in
+    1.35): without a last attempt, one that cannot even start would be retried for ever.
+    """
+    attempts, passed = 1, timedelta()
+    while passed < timeout:
+        passed += pause_after(attempts)
+        attempts += 1
+    return RetryPolicy(
+        initial_interval=pause_after(1),
+        backoff_coefficient=2,
+        maximum_interval=timedelta(seconds=5),
+        maximum_attempts=attempts,
+    )
+
+
+def to_raw(value: Any) -> RawValue:
+    """Return JSON values as they travel."""
+    return RawValue(_to_payload(value))
+
+
+def from_raw(raw: RawValue) -> Any:
+    """Return the JSON values that `to_raw`, or a caller's own data converter, wrote.
+
+    Raises:
+        InvalidValueError: They are no JSON.
+    """
+    encoding = raw.payload.metadata.get("encoding", b"").decode(errors="replace")
+    if encoding == "binary/null":
+        return None
+    if not encoding.startswith("json/"):
+        raise InvalidValueError(f"the argument is encoded as {encoding!r}; give a JSON object")
+    return loads(raw.payload.data)
 
 
 @dataclass(frozen=True)

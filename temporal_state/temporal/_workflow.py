@@ -5,24 +5,24 @@ two round trips more; only large results come by a regular one (see `_budget`). 
 local is part of the history of every workflow that uses it, so it never changes.
 """
 
-from datetime import timedelta
-from typing import Any, TypedDict
+from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue
 from temporalio.exceptions import FailureError
 
 from temporal_state.documents import dumps
 from temporal_state.errors import TooLargeError
 from temporal_state.temporal._failures import from_failure
 from temporal_state.temporal._run import WorkflowRun, WorkflowSettings
-from temporal_state.temporal._wire import ACTIVITY_PREFIX, LARGE, RETRY_POLICY, Request
-
-
-class _Limits(TypedDict):
-    start_to_close_timeout: timedelta
-    schedule_to_close_timeout: timedelta
-    retry_policy: RetryPolicy
+from temporal_state.temporal._wire import (
+    ACTIVITY_PREFIX,
+    LARGE,
+    Request,
+    from_raw,
+    retry_policy,
+    to_raw,
+)
 
 
 async def perform_in_workflow(request: Request) -> Any:
@@ -54,25 +54,35 @@ def _check_size(request: Request, limit: int) -> None:
     if size > limit:
         raise TooLargeError(
             f"the argument of {request.operation} has {size} bytes of JSON, the limit is {limit}; "
-            "call it from an activity, or keep large data elsewhere"
+            "keep large data elsewhere, and store where it lies"
         )
 
 
 async def _local(request: Request, settings: WorkflowSettings) -> Any:
-    return await workflow.execute_local_activity(_name(request), request, **_limits(settings))
+    return from_raw(
+        await workflow.execute_local_activity(
+            _name(request),
+            to_raw(vars(request)),
+            result_type=RawValue,
+            start_to_close_timeout=settings.attempt_timeout,
+            schedule_to_close_timeout=settings.operation_timeout,
+            retry_policy=retry_policy(settings.operation_timeout),
+        )
+    )
 
 
 async def _regular(request: Request, settings: WorkflowSettings) -> Any:
-    return await workflow.execute_activity(_name(request), request, **_limits(settings))
+    return from_raw(
+        await workflow.execute_activity(
+            _name(request),
+            to_raw(vars(request)),
+            result_type=RawValue,
+            start_to_close_timeout=settings.attempt_timeout,
+            schedule_to_close_timeout=settings.operation_timeout,
+            retry_policy=retry_policy(settings.operation_timeout),
+        )
+    )
 
 
 def _name(request: Request) -> str:
     return ACTIVITY_PREFIX + request.operation
-
-
-def _limits(settings: WorkflowSettings) -> _Limits:
-    return {
-        "start_to_close_timeout": settings.attempt_timeout,
-        "schedule_to_close_timeout": settings.operation_timeout,
-        "retry_policy": RETRY_POLICY,
-    }

@@ -297,6 +297,53 @@ async def test_no_young_token_is_forgotten_and_old_ones_are_refused_not_repeated
     assert await documents.get("a") == {"n": -1}
 
 
+async def test_a_step_that_works_for_longer_than_the_horizon_keeps_its_tokens(tmp_path):
+    limits = Limits(retry_horizon=timedelta(hours=1))
+    async with StateBackend.open(tmp_path, limits=limits) as backend:
+        for n in range(600):  # ten hours, a change a minute, all of one activity
+            now = NOON + timedelta(minutes=n)
+            token = Token("activity", NOON, f"change-{n}", first=True)
+            await backend.documents.on_behalf_of(Caller(now, token)).merge("a", {"n": n})
+        again = Caller(NOON + timedelta(hours=11), Token("activity", NOON, "change-0"))
+        await backend.documents.on_behalf_of(again).merge("a", {"n": 0})
+        assert await backend.documents.get("a") == {"n": 599}
+
+
+async def test_a_first_attempt_is_never_taken_for_a_repetition(documents):
+    for n in range(300):
+        await documents.on_behalf_of(by(f"t{n}", minutes=n)).merge("a", {"n": n})
+    late = NOON + timedelta(hours=48)
+    await documents.on_behalf_of(by("late", minutes=48 * 60, now=late)).merge("a", {"n": -1})
+    queued = Caller(late, Token("long in the queue", NOON, first=True))
+    assert await documents.on_behalf_of(queued).merge("a", {"n": 7}) == {"n": 7}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"n": 18446744073709551616}', '{"a": {"n": -9223372036854775809}}', '{"a": 1, "a": 2}'],
+)
+async def test_a_file_of_another_tool_that_would_be_changed_in_silence_is_refused(
+    backend, documents, text
+):
+    await backend.store.put(key_of(backend), text.encode())
+    with pytest.raises(DamagedObjectError):
+        await documents.get("a")
+    with pytest.raises(DamagedObjectError):
+        await documents.merge("a", {"x": 1})
+    assert (await documents.list()).ids == ["a"]
+
+
+async def test_a_time_beyond_all_time_is_no_crash(backend, documents):
+    await documents.merge("a", {"x": 1})
+    stored = await raw(backend)
+    stored["$temporal_state"]["created"] = "0001-01-01T00:00:00+23:00"
+    await backend.store.put(key_of(backend), orjson.dumps(stored))
+    with pytest.raises(DamagedObjectError):
+        await documents.get("a")
+    with pytest.raises(InvalidValueError, match="None for ever"):
+        await documents.set("b", "k", 1, ttl=timedelta.max)
+
+
 class Order(BaseModel):
     status: str = "new"
     total: int = 0

@@ -97,6 +97,17 @@ def test_what_pydantic_converts_is_converted(value, stored):
     assert orjson.loads(dumps(plain(value))) == stored
 
 
+class Disguised(str):
+    __slots__ = ()
+
+    def __str__(self):
+        return "other"
+
+
+def test_a_subclass_is_stored_as_what_it_is():
+    assert plain({"a": Disguised("abc"), Disguised("k"): 1}) == {"a": "abc", "k": 1}
+
+
 def test_a_document_is_an_object():
     with pytest.raises(InvalidValueError, match="JSON object"):
         plain_object([1])

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from temporal_state import StateBackend
 
@@ -32,6 +33,20 @@ async def test_eight_processes_merging_into_one_document_lose_nothing(tmp_path):
     expected = {f"{name}-{n}": n for name in range(PROCESSES) for n in range(CHANGES)}
     assert document.value == expected
     assert document.version == PROCESSES * CHANGES
+
+
+def test_one_backend_serves_several_event_loops_at_once(tmp_path):
+    backend = StateBackend.open(tmp_path)
+
+    async def work(name):
+        for n in range(20):
+            async with backend:
+                await backend.documents.merge("shared", {f"{name}-{n}": n})
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda name: asyncio.run(work(name)), range(6)))
+    document = asyncio.run(read(tmp_path))
+    assert document.version == len(document.value) == 120
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_document(tmp_path):

@@ -19,9 +19,9 @@ W = StateType.WORKFLOWS
 @workflow.defn
 class Reads:
     @workflow.run
-    async def run(self, prefix: str, count: int, size: int, at_once: bool) -> int:
+    async def run(self, prefix: str, count: int, size: int, at_once: bool, letter: str) -> int:
         async def one(n: int) -> int:
-            value = {"x": "y" * size}
+            value = {"x": letter * size}
             saved = await StateStore.save_state_object(f"{prefix}-{n}", value, W)
             assert saved == value
             return len((await StateStore.get_state(f"{prefix}-{n}", W))["x"])
@@ -32,11 +32,14 @@ class Reads:
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-@pytest.mark.parametrize(("count", "size"), [(6, 900_000), (80, 60_000), (300, 1000)])
-async def test_large_results_reach_the_workflow(on_dev, count, size, at_once):
+@pytest.mark.parametrize(
+    ("count", "size", "letter"),
+    [(6, 850_000, "y"), (80, 60_000, "y"), (300, 1000, "y"), (6, 420_000, "é"), (40, 16_000, "😀")],
+)
+async def test_large_results_reach_the_workflow(on_dev, count, size, letter, at_once):
     prefix = uuid.uuid4().hex
     async with on_dev.worker(Reads):
-        handle = await on_dev.start(Reads.run, prefix, count, size, at_once)
+        handle = await on_dev.start(Reads.run, prefix, count, size, at_once, letter)
         assert await asyncio.wait_for(handle.result(), 30) == count * size
     replayer = Replayer(workflows=[Reads], plugins=[StatePlugin("memory://")])
     await replayer.replay_workflow(await handle.fetch_history())

@@ -184,7 +184,7 @@ class Refused:
 
     async def grow(self) -> None:
         for n in range(3):
-            await state.update({f"part-{n}": "x" * 500_000})
+            await state.update({f"part-{n}": "x" * 400_000})
 
 
 async def test_workflow_code_catches_our_errors_as_any_other_code(runner):
