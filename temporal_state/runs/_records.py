@@ -36,7 +36,7 @@ class Value:
         encoding: The payload's encoding, such as ``json/plain`` or ``binary/encrypted``.
         data: The payload's data; ``None`` if it was not kept.
         metadata: The payload's further metadata, base64.
-        dropped: Why it was not kept: ``too large``, ``redacted`` or ``unencodable``.
+        dropped: Why it was not kept: ``too large (... bytes)``, ``redacted`` or ``unencodable``.
     """
 
     encoding: str
@@ -133,11 +133,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What was known of a run at one moment; immutable, numbered within the chain.
+    """What was known of a run at one moment; immutable.
 
     Attributes:
+        number: From 1; a run that was continued as new goes on from the one before.
         step: How many steps had been closed.
-        state: The run's own document at that moment; ``None`` if it was not kept.
+        state: The run's own document as it was when the checkpoint was written, at most one flush
+            later; ``None`` if there was none.
     """
 
     number: int

@@ -118,11 +118,15 @@ class Runs:
     async def document(
         self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
     ) -> dict[str, Any]:
-        """Return the own document of a run (its chain's), by default the newest's."""
+        """Return the own document of a run (its chain's), by default the newest's.
+
+        Of a run without a record, only the newest document of its workflow id can be found.
+        """
         run = await self.get(workflow_id, run_id=run_id, namespace=namespace)
-        if run is None:
-            return {}
-        return await self.own.one(ChainRef(namespace, workflow_id, run.chain)).get()
+        if run is not None:
+            return await self.own.one(ChainRef(namespace, workflow_id, run.chain)).get()
+        newest = await self.own.newest(namespace, workflow_id) if run_id is None else None
+        return {} if newest is None else await self.own.one(newest).get()
 
     async def synced(self, ref: RunRef) -> int:
         """Return the length of history up to which the record of a run is complete."""
