@@ -58,7 +58,10 @@ class Attempt:
         self._tell()
 
     def beat(self, details: tuple[Any, ...]) -> None:
-        """Tell what the activity reported to Temporal, at most twice a second."""
+        """Tell what the activity reported to Temporal, at most twice a second; never raise."""
+        _quietly(self._beat, details)
+
+    def _beat(self, details: tuple[Any, ...]) -> None:
         if not details or not self.lane.capture.keeps("heartbeat") or not _is_inert(details[0]):
             return
         now = time.monotonic()
