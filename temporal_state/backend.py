@@ -6,7 +6,6 @@ script may share one; it counts its users and closes with the last.
 
 import os
 import threading
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -22,7 +21,7 @@ from temporal_state.documents import (
 )
 from temporal_state.errors import ConfigurationError
 from temporal_state.runs import OwnDocuments, Runs
-from temporal_state.storage import ObjectStore, open_store
+from temporal_state.storage import LocalStore, ObjectStore, open_store
 
 DEFAULT_URL = "./local/tmp"
 DEFAULT_APP = "default"
@@ -94,9 +93,11 @@ class StateBackend:
         if url is None:
             url = os.environ.get(URL_VARIABLE) or DEFAULT_URL
         if isinstance(url, str | os.PathLike):
-            given, store = os.fspath(url), open_store(url)
+            given, store = os.path.expanduser(os.fspath(url)), open_store(url)  # noqa: PTH111 as given
         else:
             given, store = url.url, url
+        if isinstance(store, LocalStore) and given.lower().startswith("file:"):
+            given = str(store.root)
         return cls(
             store,
             url=given,
@@ -167,6 +168,4 @@ class StateBackend:
 
 def join_location(url: str, key: str) -> str:
     """Return a key's place in the store at ``url``, as a path if ``url`` is one."""
-    if url.startswith("file://"):
-        url = str(Path(url.removeprefix("file://").removeprefix("localhost")))
     return f"{url.rstrip('/')}/{key}"

@@ -304,3 +304,13 @@ async def test_the_url_and_the_app_come_from_the_environment(tmp_path, monkeypat
     temporal_state._default._default = None
     async with StateBackend.open(tmp_path / "elsewhere", app="billing") as backend:
         assert await backend.documents.get("a") == {"k": 1}
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}", "file:{}"])
+async def test_the_path_is_where_the_file_is_however_the_root_was_given(tmp_path, form):
+    root = tmp_path / "a b#%"
+    url = form.format(root.as_uri().removeprefix("file://") if "file" in form else root)
+    async with StateBackend.open(url) as backend:
+        await backend.documents.set("a", "k", 1)
+        with open(backend.path("a", StateType.WORKFLOWS), "rb") as file:  # noqa: ASYNC230, PTH123
+            assert file.read().startswith(b'{"k":1,')

@@ -133,7 +133,8 @@ class Documents:
         after = self.layout.key_of(type, cursor) if cursor else ""
         ids: list[str] = []
         while True:
-            keys = await self.engine.store.list(key_prefix, after=after, limit=limit)
+            listing = self.engine.store.list(key_prefix, after=after, limit=limit)
+            keys = await self.engine.in_time(listing, f"listing {key_prefix}")
             for key, id in zip(keys, await self._living(type, keys), strict=True):
                 if id is not None and id.startswith(prefix):
                     ids.append(id)
@@ -150,7 +151,7 @@ class Documents:
         segment = self.layout.segment_of(key)
         if segment is None:
             return None
-        found = await self.engine.store.get(key)
+        found = await self.engine.in_time(self.engine.store.get(key), f"reading {key}")
         if found is None:
             return None
         id = self.layout.id_of(segment) or id_inside(key, found.data)

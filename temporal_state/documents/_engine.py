@@ -98,7 +98,7 @@ class Engine:
 
     async def read(self, address: Address) -> Document | None:
         """Return the document, or ``None`` when there is none or it has expired."""
-        found = await self._in_time(self.store.get(address.key), f"reading {address}")
+        found = await self.in_time(self.store.get(address.key), f"reading {address}")
         if found is None:
             return None
         envelope = Envelope.decode(address, found.data)
@@ -155,7 +155,8 @@ class Engine:
             )
         return join(state, meta)
 
-    async def _in_time(self, operation: Awaitable[T], what: str) -> T:
+    async def in_time(self, operation: Awaitable[T], what: str) -> T:
+        """Return what ``operation`` returns; raise `StoreTimeoutError` when it takes too long."""
         try:
             async with asyncio.timeout(self.limits.operation_timeout.total_seconds()):
                 return await operation
@@ -167,7 +168,7 @@ class Engine:
     async def _to_the_end(self, operation: Awaitable[T], what: str) -> T:
         task = asyncio.ensure_future(operation)
         try:
-            return await self._in_time(asyncio.shield(task), what)
+            return await self.in_time(asyncio.shield(task), what)
         except asyncio.CancelledError:
             await asyncio.wait({task}, timeout=self.limits.operation_timeout.total_seconds())
             raise

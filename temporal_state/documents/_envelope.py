@@ -77,6 +77,11 @@ class Envelope:
                 f"{address} ({address.key}) was written by a newer version (schema "
                 f"{meta['schema']}, known is {SCHEMA}); upgrade this process"
             )
+        if meta.get("tx") is not None:
+            raise DamagedObjectError(
+                f"{address} ({address.key}) is part of a transaction of a newer version; upgrade "
+                "this process"
+            )
         if (meta["type"], meta["id"]) != (address.type, address.id):
             raise damaged(address, f"it is the document {meta['type']}/{meta['id']}")
         return cls(

@@ -45,8 +45,7 @@ def to_step(number: int, step: Json, attempt: Json | None) -> Step:
     """Return a step, from what the workflow side and the activity side have seen of it."""
     call, attempt = step["call"], attempt or {}
     end = step.get("end", {})
-    if end.get("clock", -1) < call["clock"]:
-        end = {}  # the call was made again after this end
+    error = end.get("error") or attempt.get("error")
     return Step(
         number=number,
         kind=call["kind"],
@@ -64,7 +63,7 @@ def to_step(number: int, step: Json, attempt: Json | None) -> Step:
         heartbeat=optional_value(attempt.get("heartbeat")),
         input=[to_value(value) for value in call.get("input") or []],
         result=optional_value(end.get("result")),
-        error=to_failure(end.get("error") or attempt.get("error")),
+        error=None if end.get("status") == "completed" else to_failure(error),
     )
 
 

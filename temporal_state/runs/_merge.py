@@ -48,11 +48,14 @@ def merge_step(stored: Json | None, seen: Json) -> Json:
         return dict(seen)
     if "call" in stored and "call" in seen and _identity(stored) != _identity(seen):
         return dict(seen) if seen["call"]["clock"] >= stored["call"]["clock"] else stored
-    return {
+    merged: Json = {
         part: _newer(stored.get(part), seen.get(part))
         for part in ("call", "end")
         if part in stored or part in seen
     }
+    if len(merged) > 1 and merged["end"]["clock"] < merged["call"]["clock"]:
+        del merged["end"]  # the call was made again after this end
+    return merged
 
 
 def _identity(step: Json) -> tuple[Any, ...]:
@@ -76,8 +79,13 @@ def merge_attempt(stored: Json | None, seen: Json) -> Json:
             (stored, seen) if seen.get("ended") or not stored.get("ended") else (seen, stored)
         )
         return {**older, **newer}
-    later = (seen["attempt"], seen["started"]) > (stored["attempt"], stored["started"])
-    return dict(seen) if later else stored
+    return dict(seen) if _begun(seen) > _begun(stored) else stored
+
+
+def _begun(attempt: Json) -> tuple[str, int]:
+    # The later start first: a local activity that is run again begins with attempt 1. To the
+    # millisecond: its attempts all start at the time at which the workflow called it.
+    return (attempt["started"][:23], attempt["attempt"])
 
 
 def _order(header: Mapping[str, Any]) -> tuple[int, str]:

@@ -15,7 +15,7 @@ from temporal_state.runs._own import ChainRef, OwnDocuments
 from temporal_state.runs._patch import Patch, merge_record, merge_steps
 from temporal_state.runs._records import Checkpoint, Run, Step
 from temporal_state.runs._refs import RUN_FILE, RunLayout, RunRef, chunk_of
-from temporal_state.storage import ObjectStore
+from temporal_state.storage import ObjectStore, encode_name
 
 SCHEMA = 1
 PAGE = 1000
@@ -190,7 +190,7 @@ class Runs:
             prefix = self._places.workflow(namespace, month, workflow_id)
             keys = [key for key in await self._all_keys(prefix) if key.endswith(f"/{RUN_FILE}")]
             for key in reversed(keys):
-                if run_id is None or key.endswith(f"-{run_id}/{RUN_FILE}"):
+                if run_id is None or key.split("/")[-2].partition("-")[2] == encode_name(run_id):
                     return key
         return None
 
@@ -203,7 +203,7 @@ class Runs:
 
     async def _months(self, namespace: str) -> Sequence[str]:
         prefix, after, months = self._places.namespace(namespace), "", []
-        while keys := await self._store.list(prefix, after=after, limit=1):
+        while keys := await self._page(prefix, after, 1):
             month = keys[0].removeprefix(prefix).partition("/")[0]
             if month[:1].isdigit():
                 months.append(month)
@@ -212,15 +212,19 @@ class Runs:
 
     async def _all_keys(self, prefix: str) -> Sequence[str]:
         keys: list[str] = []
-        while page := await self._store.list(prefix, after=keys[-1] if keys else "", limit=PAGE):
+        while page := await self._page(prefix, keys[-1] if keys else "", PAGE):
             keys += page
             if len(page) < PAGE:
                 break
         return keys
 
     async def _read(self, key: str) -> Json:
-        found = await self._store.get(key)
+        found = await self.engine.in_time(self._store.get(key), f"reading {key}")
         return {} if found is None else self._load(key, found.data)
+
+    async def _page(self, prefix: str, after: str, limit: int) -> Sequence[str]:
+        listing = self._store.list(prefix, after=after, limit=limit)
+        return await self.engine.in_time(listing, f"listing {prefix}")
 
     @staticmethod
     def _load(key: str, data: bytes) -> Json:

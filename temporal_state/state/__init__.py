@@ -113,7 +113,7 @@ def progress(done: float, total: float | None = None, message: str | None = None
         total: Of how much, if that is known.
         message: A few words for people.
     """
-    report_progress({"done": done, "total": total, "message": message})
+    report_progress(plain({"done": done, "total": total, "message": message}, "progress"))
 
 
 def unrecorded(workflow_class: C) -> C:

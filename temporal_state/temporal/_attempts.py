@@ -47,7 +47,9 @@ class Attempt:
 
     def end(self, status: str, error: BaseException | None = None, result: Any = None) -> None:
         """Tell how the attempt ended."""
-        self.known |= {"status": status, "ended": to_text(self.call.now())}
+        self.known["status"] = status
+        if status != "pending":  # who completes it later knows when it ended
+            self.known["ended"] = to_text(self.call.now())
         if error is not None:
             self.known["error"] = self._error(error)
         self._tell(result)

@@ -120,14 +120,20 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             return
         await self._open(worker, next)
         try:
-            async with self._lane.while_running(worker):
-                await next(worker)
+            self._lane.start(worker)
+            await next(worker)
         finally:
+            await self._lane.leave()
             await self.backend.close()
 
     async def _open(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
         try:
-            await self.backend.start()
+            self._lane.join(worker)
+            try:
+                await self.backend.start()
+            except BaseException:
+                await self._lane.leave()
+                raise
         except BaseException:
             # `async with worker` waits for ever for a worker that never ran (SDK 1.35), so this
             # one runs, told to stop beforehand.

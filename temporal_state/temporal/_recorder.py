@@ -20,6 +20,7 @@ from datetime import timedelta
 
 from temporalio.common import MetricMeter
 
+from temporal_state.errors import StoreError
 from temporal_state.runs import Patch, RunRef, Runs
 from temporal_state.temporal._capture import ValueEncoder
 
@@ -64,7 +65,7 @@ class Recorder:
         self._queue: deque[tuple[Patch, bool]] = deque()
         self._queued = 0
         self._pending: dict[RunRef, Patch] = {}
-        self._writing: list[Patch] = []
+        self._failing = False
         self._whole: set[RunRef] = set()
         self._known: OrderedDict[RunRef, _Known] = OrderedDict()
         self._lock = threading.Lock()
@@ -93,7 +94,9 @@ class Recorder:
             whole: Whether it is all that is known since the run's start.
         """
         with self._lock:
-            if self._queued >= self._settings.max_pending and not patch.final:
+            # Ends are worth more than steps, but not all of the memory.
+            limit = self._settings.max_pending * (2 if patch.final else 1)
+            if self._queued >= limit:
                 self._lose(patch)
                 return
             self._queued += len(patch)
@@ -150,38 +153,57 @@ class Recorder:
                 *(self._write(r) for r in refs[start : start + AT_ONCE])
             )
             self._take_queue()
+            if not all(results):
+                break  # the others would fail, too
         return all(results)
 
     def _take_queue(self) -> None:
         while self._queue:
             patch, whole = self._queue.popleft()
-            waiting = self._pending.setdefault(patch.ref, Patch(patch.ref))
-            before = len(waiting)
-            waiting.add(patch)
-            self._release(len(patch) - (len(waiting) - before))
+            try:
+                self._merge(patch)
+            except Exception:
+                log.exception("what was seen of run %s cannot be merged", patch.ref.run_id)
+                with self._lock:
+                    self._lose(patch)
+                self._release(len(patch))
             if whole:
                 self._whole.add(patch.ref)
+
+    def _merge(self, patch: Patch) -> None:
+        waiting = self._pending.setdefault(patch.ref, Patch(patch.ref))
+        before = len(waiting)
+        waiting.add(patch)
+        self._release(len(patch) - (len(waiting) - before))
 
     async def _write(self, ref: RunRef) -> bool:
         patch = self._pending.pop(ref)
         size = len(patch)
-        self._writing.append(patch)
         try:
             async with asyncio.timeout(WRITE_TIMEOUT.total_seconds()):
                 await self._write_patch(patch)
-        except asyncio.CancelledError:
+        except (StoreError, TimeoutError, asyncio.CancelledError) as error:
+            self._release(size - len(patch))
             self._keep(patch)
-            raise
-        except Exception:
-            log.warning("the record of a run waits, the store fails", exc_info=True)
-            self._count("failed_writes", 1)
-            self._keep(patch)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            self._say_that_it_fails(error)
             return False
-        finally:
-            self._writing.remove(patch)
+        except Exception:
+            log.exception("what was seen of run %s cannot be recorded", ref.run_id)
+            with self._lock:
+                self._lose(patch)
+        else:
+            self._failing = False
         self._release(size)
         self._whole.discard(ref)
         return True
+
+    def _say_that_it_fails(self, error: BaseException) -> None:
+        self._count("failed_writes", 1)
+        if not self._failing:
+            self._failing = True
+            log.warning("records of runs wait, since the store fails: %s", error)
 
     async def _write_patch(self, patch: Patch) -> None:
         with self._lock:

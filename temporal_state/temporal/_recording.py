@@ -3,13 +3,12 @@
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import DataConverter, PayloadCodec
+from temporalio.converter import DataConverter
 from temporalio.runtime import Runtime
 from temporalio.worker import Worker, WorkflowInstanceDetails
 
@@ -73,7 +72,7 @@ class RecordingLane:
         self.recorder: Recorder | None = None
         self._users = 0
         self._lock = threading.Lock()
-        self._codec: PayloadCodec | None = None
+        self._converter = DataConverter.default
         self.worker = ""
 
     def records(self, workflow_type: str, workflow_class: type | None = None) -> bool:
@@ -102,7 +101,7 @@ class RecordingLane:
         if payload is None:
             return None
         try:
-            codec = self._codec
+            codec = self._converter.payload_codec
             if payload.metadata.get("encoding") != b"json/plain" and codec is not None:
                 payload = (await codec.decode([payload]))[0]
             return CallHeader.from_payload(payload)
@@ -116,25 +115,39 @@ class RecordingLane:
         if recorder is not None:
             recorder.tell(patch, whole)
 
-    @asynccontextmanager
-    async def while_running(self, worker: Worker) -> AsyncIterator[None]:
-        """Record while one more worker runs; the last one to end waits for what is unwritten."""
+    def join(self, worker: Worker) -> None:
+        """Count a worker that is about to run; each must `leave`.
+
+        Raises:
+            ConfigurationError: Another worker of this plugin has another data converter, by which
+                this one's values would be kept.
+        """
+        converter = worker.client.data_converter
         with self._lock:
-            if self._users == 0:
-                self._codec = worker.client.data_converter.payload_codec
-                if self.recording is not None:
-                    self.recorder = self._start(worker, self.recording)
+            if self._users and self._converter != converter:
+                raise ConfigurationError(
+                    "a StatePlugin serves workers of one data converter, and this worker's client "
+                    "has another than those that run already; give each client a StatePlugin of "
+                    "its own, or all the same data_converter"
+                )
+            self._converter = converter
             self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                recorder = self.recorder if self._users == 0 else None
-                if recorder is not None:
-                    self.recorder = None
+
+    async def leave(self) -> None:
+        """Count a worker that has ended; the last one waits for what is unwritten."""
+        with self._lock:
+            self._users -= 1
+            recorder = self.recorder if self._users == 0 else None
             if recorder is not None:
-                await asyncio.to_thread(recorder.stop)
+                self.recorder = None
+        if recorder is not None:
+            await asyncio.to_thread(recorder.stop)
+
+    def start(self, worker: Worker) -> None:
+        """Start to record, unless another worker has started it."""
+        with self._lock:
+            if self.recorder is None and self.recording is not None:
+                self.recorder = self._start(worker, self.recording)
 
     def _start(self, worker: Worker, recording: Recording) -> Recorder:
         config = worker.config(active_config=True)

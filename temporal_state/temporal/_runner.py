@@ -111,7 +111,11 @@ def _followed(
     det: WorkflowInstanceDetails,
     follow: Follow | None,
 ) -> WorkflowInstance:
-    follower = follow(det) if follow is not None else None
+    follower = None
+    try:
+        follower = follow(det) if follow is not None else None
+    except Exception:
+        log.exception("run %s is not recorded by this worker", det.info.run_id)
     if follower is not None:
         notes = follower.notes
         functions = {**det.extern_functions, NOTES: lambda: notes}

@@ -12,8 +12,9 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import RetryPolicy
 from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadCodec
 from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
 
-from temporal_state import Recording, StatePlugin, state
+from temporal_state import ConfigurationError, Recording, StatePlugin, state
 
 SOON = timedelta(seconds=20)
 SECRET = "hunter2"
@@ -150,3 +151,16 @@ async def test_what_cannot_be_encoded_is_not_kept_at_all(on_dev, tmp_path):
     assert (run.status, run.error.type, run.error.message) == ("failed", "TheEnd", None)
     assert run.progress.message == "half"
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and SECRET.encode() in p.read_bytes()]
+
+
+async def test_one_plugin_does_not_serve_two_data_converters(on_dev):
+    plugin = StatePlugin(on_dev.backend)
+    converter = dataclasses.replace(DataConverter.default, payload_codec=Cipher())
+    target = on_dev.client.service_client.config.target_host
+    encrypting = await Client.connect(target, data_converter=converter)
+    async with on_dev.worker(Plain, plugins=[plugin]):
+        with pytest.raises(WorkflowFailureError):
+            await on_dev.run(Plain.run)  # so this worker runs
+        other = Worker(encrypting, task_queue="other", workflows=[Plain], plugins=[plugin])
+        with pytest.raises(ConfigurationError, match="data converter"):
+            await other.run()

@@ -11,7 +11,15 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
-from temporal_state import Recording, StateBackend, StatePlugin, StoreError, StoreFullError
+from temporal_state import (
+    Limits,
+    Recording,
+    StateBackend,
+    StatePlugin,
+    StoreError,
+    StoreFullError,
+    StoreTimeoutError,
+)
 from temporal_state.runs import Patch, RunRef
 from temporal_state.storage import MemoryStore
 from temporal_state.temporal._capture import CaptureSettings, ValueEncoder
@@ -131,7 +139,7 @@ async def test_memory_is_bounded_and_ends_are_kept_before_all_else():
     for n in range(1000):
         ref = reference(n)
         recorder.tell(Patch(ref, header(ref)), False)
-    assert len(recorder._queue) + len(recorder._pending) + len(recorder._writing) <= 100
+    assert len(recorder._queue) + len(recorder._pending) <= 100
     assert recorder.lost == 900
     ref = reference()
     recorder.tell(Patch(ref, header(ref), final=True), False)
@@ -154,3 +162,41 @@ async def test_what_is_known_of_one_run_is_merged_while_it_waits():
     assert (recorder.written, recorder.lost) == (1, 0)
     found = await StateBackend.open(store).runs._read(next(iter(await store.inner.list())))
     assert found["clock"] == 999
+
+
+async def test_what_cannot_be_written_at_all_does_not_hold_up_the_rest():
+    recorder = await recorder_on(MemoryStore(), flush_interval=timedelta(milliseconds=20))
+    bad, good = reference(1), reference(2)
+    recorder.tell(Patch(bad, {**header(bad), "broken": object()}), False)
+    recorder.tell(Patch(good, header(good)), False)
+    await asyncio.to_thread(recorder.stop)
+    assert (recorder.written, recorder.lost, recorder._queued) == (1, 1, 0)
+
+
+async def test_a_failure_leaves_no_trace_in_the_count_of_what_waits():
+    store = FailingStore(MemoryStore())
+    recorder = await recorder_on(store, flush_interval=timedelta(milliseconds=20))
+    ref = reference()
+    call = {"kind": "activity", "name": "a", "key": "k", "clock": 1}
+    steps = {number: {"call": call} for number in range(1, 50)}
+    store.error = StoreError("for a while")
+    recorder.tell(Patch(ref, header(ref), steps), True)
+    await asyncio.sleep(0.2)
+    store.error = None
+    await asyncio.to_thread(recorder.stop)
+    assert (recorder.lost, recorder._queued) == (0, 0)
+
+
+async def test_reading_a_store_that_hangs_ends_in_time():
+    store = FailingStore(MemoryStore())
+    limits = Limits(operation_timeout=timedelta(milliseconds=50))
+    async with StateBackend.open(store, limits=limits) as backend:
+        store.delay = timedelta(hours=1)
+        for reading in (
+            backend.documents.list(),
+            backend.runs.get("a"),
+            backend.runs.list(),
+            backend.runs.steps("a"),
+        ):
+            with pytest.raises(StoreTimeoutError):
+                await asyncio.wait_for(reading, 5)
