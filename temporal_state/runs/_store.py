@@ -8,12 +8,12 @@ from typing import Any
 
 from temporal_state.documents import DocumentHandle, Engine, Layout, dumps
 from temporal_state.documents import loads as load_json
-from temporal_state.errors import DamagedObjectError
+from temporal_state.errors import DamagedObjectError, InvalidValueError
 from temporal_state.runs._decode import to_checkpoint, to_run, to_step
 from temporal_state.runs._merge import Json, merge_attempt
 from temporal_state.runs._own import ChainRef, OwnDocuments
 from temporal_state.runs._patch import Patch, merge_record, merge_steps
-from temporal_state.runs._records import Checkpoint, Run, Step
+from temporal_state.runs._records import CLOSED, Checkpoint, Run, Step
 from temporal_state.runs._refs import RUN_FILE, RunLayout, RunRef, chunk_of
 from temporal_state.storage import ObjectStore, encode_name
 
@@ -63,7 +63,14 @@ class Runs:
             until: Only those started before this time.
             limit: At most that many.
             namespace: Temporal's namespace.
+
+        Raises:
+            InvalidValueError: ``status`` is none.
         """
+        if status is not None and status not in {"running", *CLOSED}:
+            raise InvalidValueError(
+                f"status={status!r} is none of a run; ask for running, {', '.join(sorted(CLOSED))}"
+            )
         found: list[Run] = []
         async for key in self._newest_first(namespace):
             run = to_run(await self._read(key))

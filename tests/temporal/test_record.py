@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from datetime import timedelta
 
+import pytest
 from temporalio import activity, workflow
 
 from temporal_state import state
@@ -38,3 +39,7 @@ async def test_a_run_is_recorded_without_a_line_of_its_own(on_dev):
     run = await runs.get(id)
     assert run.status == "completed"
     assert run.confirmed
+    assert [r.workflow_id for r in await runs.list(status="completed")] == [id]
+    assert await runs.list(status="failed") == []
+    with pytest.raises(ValueError, match="timed_out"):
+        await runs.list(status="finished")
