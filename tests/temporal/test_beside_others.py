@@ -79,7 +79,8 @@ async def test_a_converter_with_side_effects_runs_as_often_as_without_us(on_dev)
         handle = await on_dev.start(Draws.run)
         await handle.result()
     replayer = Replayer(workflows=[Draws], data_converter=converter)
-    await replayer.replay_workflow(await handle.fetch_history())
+    replayed = await replayer.replay_workflow(await handle.fetch_history())
+    assert replayed.replay_failure is None
 
 
 class Reversed(PayloadCodec):

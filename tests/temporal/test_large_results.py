@@ -42,7 +42,8 @@ async def test_large_results_reach_the_workflow(on_dev, count, size, letter, at_
         handle = await on_dev.start(Reads.run, prefix, count, size, at_once, letter)
         assert await asyncio.wait_for(handle.result(), 30) == count * size
     replayer = Replayer(workflows=[Reads], plugins=[StatePlugin("memory://")])
-    await replayer.replay_workflow(await handle.fetch_history())
+    replayed = await replayer.replay_workflow(await handle.fetch_history())
+    assert replayed.replay_failure is None
 
 
 @workflow.defn

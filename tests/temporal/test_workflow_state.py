@@ -87,7 +87,8 @@ async def test_a_run_of_state_calls_replays_without_the_store(on_dev):
         await handle.result()
     plugin = StatePlugin("/nonexistent/never-opened")
     replayer = Replayer(workflows=[OwnDocument], plugins=[plugin])
-    await replayer.replay_workflow(await handle.fetch_history())
+    replayed = await replayer.replay_workflow(await handle.fetch_history())
+    assert replayed.replay_failure is None
 
 
 @workflow.defn
