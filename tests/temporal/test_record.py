@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from temporalio import activity, workflow
 
-from temporal_state import state
+from temporal_state import Recording, StatePlugin, state
 
 SOON = timedelta(seconds=30)
 
@@ -43,3 +43,13 @@ async def test_a_run_is_recorded_without_a_line_of_its_own(on_dev):
     assert await runs.list(status="failed") == []
     with pytest.raises(ValueError, match="timed_out"):
         await runs.list(status="finished")
+
+
+@pytest.mark.parametrize(("interval", "made"), [(timedelta(0), True), (timedelta(hours=1), False)])
+async def test_a_checkpoint_is_also_made_after_a_time(on_dev, interval, made):
+    recording = Recording(checkpoint_every=1000, checkpoint_interval=interval)
+    plugin = StatePlugin(on_dev.backend, recording=recording)
+    id = uuid.uuid4().hex
+    async with on_dev.worker(Simple, activities=[double], plugins=[plugin]):
+        await on_dev.run(Simple.run, 3, id=id)
+    assert bool(await on_dev.backend.runs.history(id)) == made
