@@ -13,6 +13,7 @@ ROOT = Path(temporal_state.__file__).parent
 LAYERS = ["errors", "storage", "documents", "runs", "backend", "_default", "temporal", "state"]
 TOP = ["testing", "cli"]
 WITHOUT_TEMPORAL = {"errors", "storage", "documents", "runs", "backend", "_default"}
+PACKAGES = ["storage", "documents", "runs", "temporal", "temporal/requests"]
 MODULES = sorted(ROOT.rglob("*.py"))
 
 
@@ -60,7 +61,7 @@ def test_every_module_opens_with_its_decision(path):
 
 
 def test_everything_exported_is_listed_once_and_in_order():
-    for package in [ROOT, *(ROOT / name for name in ("storage", "documents", "runs", "temporal"))]:
+    for package in [ROOT, *(ROOT / name for name in PACKAGES)]:
         text = (package / "__init__.py").read_text()
         names = next(
             ast.literal_eval(node.value)

@@ -22,7 +22,8 @@ from pydantic import BaseModel
 from temporal_state.documents import check_key_name, check_state, plain, plain_object, to_model
 from temporal_state.state._context import perform_here, report_progress
 from temporal_state.state._store import StateStore, build_state_store_path, seconds
-from temporal_state.temporal import UNRECORDED, Get, Merge, Previous, Replace, Set
+from temporal_state.temporal import UNRECORDED
+from temporal_state.temporal.requests import Get, Merge, Previous, Replace, Set
 
 __all__ = [
     "StateStore",

@@ -8,14 +8,8 @@ from temporal_state._default import default_backend, is_configured, open_default
 from temporal_state.backend import join_location
 from temporal_state.documents import Caller, Layout
 from temporal_state.errors import ContextError
-from temporal_state.temporal import (
-    CURRENT_CALL,
-    ActivityCall,
-    Request,
-    WorkflowRun,
-    perform,
-    perform_in_workflow,
-)
+from temporal_state.temporal import CURRENT_CALL, ActivityCall, WorkflowRun, perform_in_workflow
+from temporal_state.temporal.requests import Request, Scope
 
 
 async def perform_here(request: Request) -> Any:
@@ -27,8 +21,8 @@ async def perform_here(request: Request) -> Any:
     if workflow.in_workflow():
         return await perform_in_workflow(request)
     if (call := _call()) is not None:
-        return await perform(call.backend, request, call.caller(request), call.own())
-    return await perform(await open_default_backend(), request, Caller(), None)
+        return await request.perform(Scope(call.backend, call.caller(request), call.own()))
+    return await request.perform(Scope(await open_default_backend(), Caller(), None))
 
 
 def report_progress(progress: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from temporal_state.documents import (
     to_model,
 )
 from temporal_state.state._context import location, perform_here
-from temporal_state.temporal import Delete, Exists, Get, List, Merge, Replace, Set
+from temporal_state.temporal.requests import Delete, Exists, Get, List, Merge, Replace, Set
 
 M = TypeVar("M", bound=BaseModel)
 

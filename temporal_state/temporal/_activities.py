@@ -1,6 +1,6 @@
 """Every operation as an activity, so that workflow code of any language can call it.
 
-Each takes one JSON object, the fields of its request in `_wire`, and returns JSON. Called as a
+Each takes one JSON object, the fields of its request in `requests`, and returns JSON. Called as a
 local activity, one returns `LARGE` instead of a result over 64 KB; see `_budget`.
 """
 
@@ -15,22 +15,8 @@ from temporal_state.errors import InvalidValueError, StateError
 from temporal_state.temporal._budget import INLINE
 from temporal_state.temporal._call import CURRENT_CALL
 from temporal_state.temporal._failures import to_application_error
-from temporal_state.temporal._operations import perform
-from temporal_state.temporal._wire import (
-    ACTIVITY_PREFIX,
-    LARGE,
-    Delete,
-    Exists,
-    Get,
-    List,
-    Merge,
-    Previous,
-    Replace,
-    Request,
-    Set,
-    from_raw,
-    to_raw,
-)
+from temporal_state.temporal._wire import ACTIVITY_PREFIX, LARGE, from_raw, to_raw
+from temporal_state.temporal.requests import REQUESTS, Request, Scope
 
 
 def _activity(kind: type[Request]) -> Callable[[RawValue], Any]:
@@ -59,12 +45,10 @@ def _request(kind: type[Request], raw: RawValue) -> Request:
 
 async def _perform(request: Request) -> Any:
     call = CURRENT_CALL.get()
-    result = await perform(call.backend, request, call.caller(request), call.own())
+    result = await request.perform(Scope(call.backend, call.caller(request), call.own()))
     if call.info.is_local and request.reading() is not None and len(dumps(result)) > INLINE:
         return LARGE
     return result
 
 
-ACTIVITIES: Sequence[Callable[..., Any]] = tuple(
-    _activity(kind) for kind in (Get, Exists, List, Previous, Set, Merge, Replace, Delete)
-)
+ACTIVITIES: Sequence[Callable[..., Any]] = tuple(_activity(kind) for kind in REQUESTS)

@@ -19,7 +19,8 @@ from temporal_state.backend import StateBackend
 from temporal_state.documents import Caller, Token, dumps, utc_now
 from temporal_state.runs import ChainRef
 from temporal_state.temporal._names import Occurrences, digest
-from temporal_state.temporal._wire import ACTIVITY_PREFIX, CallHeader, Request, pause_after
+from temporal_state.temporal._wire import ACTIVITY_PREFIX, CallHeader, pause_after
+from temporal_state.temporal.requests import Request
 
 
 @dataclass(slots=True)

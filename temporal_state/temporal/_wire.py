@@ -1,13 +1,13 @@
-"""Everything that crosses the border to Temporal: names, requests, and the header.
+"""How things cross the border to Temporal: names, payloads, retries and the header.
 
 Requests and results travel as JSON that we have written ourselves, past the user's data converter:
 so what was checked and measured is what is sent. The user's codec still applies. Workers in other
 languages can call the activities with a JSON object.
 """
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue, RetryPolicy
@@ -19,17 +19,6 @@ HEADER = "temporal-state"
 LARGE = {RESERVED_KEY: "too large for a local activity; read it with a regular one"}
 """What a local activity returns in place of a large result; no document has this key."""
 ACTIVITY_PREFIX = "temporal_state."
-
-
-class Request:
-    """One operation; its activity's name is ``temporal_state.`` and ``operation``."""
-
-    operation: ClassVar[str]
-    changes: ClassVar[bool] = False
-
-    def reading(self) -> "Request | None":
-        """Return the request that reads what this one returns; ``None`` if that is never large."""
-        return None
 
 
 def pause_after(attempt: int) -> timedelta:
@@ -72,114 +61,6 @@ def from_raw(raw: RawValue) -> Any:
     if not encoding.startswith("json/"):
         raise InvalidValueError(f"the argument is encoded as {encoding!r}; give a JSON object")
     return loads(raw.payload.data)
-
-
-@dataclass(frozen=True)
-class DocumentRequest(Request):
-    """An operation on one document.
-
-    Attributes:
-        id: The document's id; ``None`` is the own document of the calling run.
-        type: The document's type.
-    """
-
-    _: KW_ONLY
-    id: str | None = None
-    type: str = "workflows"
-
-
-@dataclass(frozen=True)
-class Get(DocumentRequest):
-    """Read a document, or of it what lies under ``keys``. Returns a JSON object."""
-
-    operation = "get"
-    _: KW_ONLY
-    keys: list[str] | None = None
-
-    def reading(self) -> "Get":
-        """See base class."""
-        return self
-
-
-@dataclass(frozen=True)
-class Exists(DocumentRequest):
-    """Return whether there is a document."""
-
-    operation = "exists"
-
-
-@dataclass(frozen=True)
-class Delete(DocumentRequest):
-    """Delete a document. Returns whether there was one."""
-
-    operation = "delete"
-    changes = True
-
-
-@dataclass(frozen=True)
-class Set(DocumentRequest):
-    """Set one key. Returns nothing."""
-
-    operation = "set"
-    changes = True
-    _: KW_ONLY
-    key: str
-    value: Any
-    ttl_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class WholeWrite(DocumentRequest):
-    """A change that returns the whole document, which can be large."""
-
-    changes = True
-    _: KW_ONLY
-    value: dict[str, Any]
-    ttl_seconds: float | None = None
-
-    def reading(self) -> Get:
-        """See base class."""
-        return Get(id=self.id, type=self.type)
-
-
-@dataclass(frozen=True)
-class Merge(WholeWrite):
-    """Merge into a document. Returns the whole document."""
-
-    operation = "merge"
-
-
-@dataclass(frozen=True)
-class Replace(WholeWrite):
-    """Replace a document. Returns the whole document."""
-
-    operation = "replace"
-
-
-@dataclass(frozen=True)
-class List(Request):
-    """List ids by prefix. Returns ``{"ids": [...], "cursor": ...}``."""
-
-    operation = "list"
-    type: str = "workflows"
-    prefix: str = ""
-    limit: int = 100
-    cursor: str | None = None
-
-    def reading(self) -> "List":
-        """See base class."""
-        return self
-
-
-@dataclass(frozen=True)
-class Previous(Request):
-    """Read the own document of the chain of runs before this one. Returns a JSON object."""
-
-    operation = "previous"
-
-    def reading(self) -> "Previous":
-        """See base class."""
-        return self
 
 
 def _to_payload(value: dict[str, Any]) -> Payload:

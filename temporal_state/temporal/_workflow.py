@@ -1,8 +1,8 @@
-"""How workflow code performs an operation: as a local activity, recorded, retried, applied once.
+"""How workflow code performs an operation: as an activity, recorded, retried, applied once.
 
-Local, because an operation takes about a millisecond and a regular activity costs three events and
-two round trips more; only large results come by a regular one (see `_budget`). Which operation is
-local is part of the history of every workflow that uses it, so it never changes.
+A local one, because an operation takes about a millisecond and a regular activity costs three
+events and two round trips more. Only large results come by a regular one (see `_budget`), and
+operations that say so themselves.
 """
 
 from typing import Any
@@ -15,14 +15,8 @@ from temporal_state.documents import dumps
 from temporal_state.errors import TooLargeError
 from temporal_state.temporal._failures import from_failure
 from temporal_state.temporal._run import WorkflowRun, WorkflowSettings
-from temporal_state.temporal._wire import (
-    ACTIVITY_PREFIX,
-    LARGE,
-    Request,
-    from_raw,
-    retry_policy,
-    to_raw,
-)
+from temporal_state.temporal._wire import ACTIVITY_PREFIX, LARGE, from_raw, retry_policy, to_raw
+from temporal_state.temporal.requests import Request
 
 
 async def perform_in_workflow(request: Request) -> Any:
@@ -36,6 +30,8 @@ async def perform_in_workflow(request: Request) -> Any:
     _check_size(request, run.settings.max_payload)
     reading = request.reading()
     try:
+        if request.regular:
+            return await _regular(request, run.settings)
         if reading is None:
             return await _local(request, run.settings)
         result = await run.budget.spend(

@@ -20,7 +20,8 @@ from temporal_state import (
     StateType,
     state,
 )
-from temporal_state.temporal import ACTIVITIES, DocumentRequest, Get, Merge
+from temporal_state.temporal import ACTIVITIES
+from temporal_state.temporal.requests import DocumentRequest, Get, Merge
 
 W = StateType.WORKFLOWS
 SOON = timedelta(seconds=30)

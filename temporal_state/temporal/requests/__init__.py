@@ -1,0 +1,37 @@
+"""Every operation that Temporal can be asked for: its fields, and what it does.
+
+One class is one operation in all three contexts: it is the argument of the activity
+``temporal_state.<operation>``, what workflow code schedules, and what scripts and activities
+perform on the spot. To add one, write a class with ``operation`` and ``perform`` in the module of
+its family, and put it into `REQUESTS`: the plugin registers an activity for each.
+"""
+
+from temporal_state.temporal.requests._base import Request, Scope
+from temporal_state.temporal.requests._documents import (
+    Delete,
+    DocumentRequest,
+    Exists,
+    Get,
+    List,
+    Merge,
+    Previous,
+    Replace,
+    Set,
+)
+
+REQUESTS: tuple[type[Request], ...] = (Get, Exists, List, Previous, Set, Merge, Replace, Delete)
+
+__all__ = [
+    "REQUESTS",
+    "Delete",
+    "DocumentRequest",
+    "Exists",
+    "Get",
+    "List",
+    "Merge",
+    "Previous",
+    "Replace",
+    "Request",
+    "Scope",
+    "Set",
+]

@@ -1,0 +1,72 @@
+"""What all requests have in common, and what they are performed on."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from temporal_state.backend import StateBackend
+from temporal_state.documents import Caller, dumps
+from temporal_state.errors import ContextError, TooLargeError
+from temporal_state.runs import ChainRef
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """On what, on whose behalf and in which run an operation is performed.
+
+    Attributes:
+        backend: Where.
+        caller: On whose behalf: its time, the token of its change, how much may be returned.
+        chain: The chain of the calling run, if a run calls.
+    """
+
+    backend: StateBackend
+    caller: Caller
+    chain: ChainRef | None
+
+    def own(self) -> ChainRef:
+        """Return the chain of the calling run.
+
+        Raises:
+            ContextError: No run calls.
+        """
+        if self.chain is None:
+            raise ContextError(
+                "the own document belongs to a workflow run, and none is known here: call this in "
+                "a workflow whose worker has the StatePlugin, or in an activity that such a one "
+                "started; elsewhere use StateStore or StateBackend.documents with an id"
+            )
+        return self.chain
+
+    def fitting(self, result: Any, what: str) -> Any:
+        """Return the JSON ``result`` of a read, if it is small enough for its way back.
+
+        Raises:
+            TooLargeError: It is not; ``what`` names it and says how to ask for less.
+        """
+        limit = self.caller.max_result
+        if limit is not None and (size := len(dumps(result))) > limit:
+            raise TooLargeError(f"{what}: it has {size} bytes of JSON, the limit is {limit}")
+        return result
+
+
+class Request:
+    """One operation: a frozen dataclass whose fields are JSON values.
+
+    Attributes:
+        operation: Its activity's name is ``temporal_state.`` and this.
+        changes: Whether it changes something, so that it must be applied once.
+        regular: Whether workflow code schedules a regular activity instead of a local one. That is
+            part of the history of every workflow that uses it, so it never changes.
+    """
+
+    operation: ClassVar[str]
+    changes: ClassVar[bool] = False
+    regular: ClassVar[bool] = False
+
+    def reading(self) -> "Request | None":
+        """Return the request that reads what this one returns; ``None`` if that is never large."""
+        return None
+
+    async def perform(self, scope: Scope) -> Any:
+        """Do what is asked, and return its JSON result; raises `StateError`."""
+        raise ContextError(f"{type(self).__name__} cannot be performed; ask for an operation")
