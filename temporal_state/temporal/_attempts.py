@@ -15,7 +15,7 @@ from temporal_state.documents import plain, to_text, utc_now
 from temporal_state.errors import InvalidValueError
 from temporal_state.runs import Json, Patch, RunRef
 from temporal_state.temporal._call import ActivityCall
-from temporal_state.temporal._capture import captured
+from temporal_state.temporal._capture import Captured, Kind, captured
 from temporal_state.temporal._recording import RecordingLane
 
 log = logging.getLogger("temporal_state")
@@ -70,7 +70,7 @@ class Attempt:
         if now - self._beaten > HEARTBEAT_INTERVAL:
             self._beaten = now
             payload = activity.payload_converter().to_payloads(details[:1])[0]
-            self.known["heartbeat"] = captured("heartbeat", payload, self.lane.capture.limit)
+            self.known["heartbeat"] = self._captured("heartbeat", payload)
             self._tell()
 
     def _error(self, error: BaseException) -> Json:
@@ -80,8 +80,11 @@ class Attempt:
             # The text of one of Temporal's own errors begins with its type.
             message = error.message if isinstance(error, FailureError) else str(error)
             payload = PayloadConverter.default.to_payload({"message": message})
-            result["value"] = captured("error", payload, self.lane.capture.limit)
+            result["value"] = self._captured("error", payload)
         return result
+
+    def _captured(self, kind: Kind, payload: Payload) -> Captured:
+        return captured(kind, payload, self.lane.capture.limit, self.call.info.activity_type)
 
     def _tell(self, result: Any = None) -> None:
         patch = Patch(self.ref, attempts={self.key: dict(self.known)})
@@ -144,7 +147,7 @@ class Attempt:
         if not _is_inert(result) or not self.lane.capture.keeps("result"):
             return {}
         payload: Payload = activity.payload_converter().to_payloads([result])[0]
-        return {"result": captured("result", payload, self.lane.capture.limit)}
+        return {"result": self._captured("result", payload)}
 
 
 def attempt_of(call: ActivityCall, lane: RecordingLane) -> Attempt | None:

@@ -22,24 +22,45 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from temporal_state.runs import Json, Patch
+from temporal_state.runs import Json, Patch, RunRef
 from temporal_state.temporal._events import innermost
 
 log = logging.getLogger("temporal_state")
 
 Capture: TypeAlias = Literal["results", "none", "all"]
-Redact: TypeAlias = Callable[[str, Payload], Payload | None]
-"""From what is kept (``input``, ``result``, ``heartbeat``, ``error``) and its payload before the
-codec, to what is kept instead; ``None`` keeps nothing."""
+Kind: TypeAlias = Literal["input", "result", "heartbeat", "error"]
 
 CODEC_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Captured:
-    """A payload on its way to the store."""
+class RecordedValue:
+    """Which value is about to be kept.
 
-    what: str
+    Attributes:
+        kind: What it is to its run or step.
+        workflow_id: Whose; of a standalone activity, its activity id.
+        run_id: Of which run.
+        step: The name of the step (the activity's or child's type); ``None`` is the run itself.
+    """
+
+    kind: Kind
+    workflow_id: str
+    run_id: str
+    step: str | None
+
+
+Redact: TypeAlias = Callable[[RecordedValue, Payload], Payload | None]
+"""From what is kept and its payload before the codec, to what is kept instead; ``None`` keeps
+nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A payload on its way to the store, and the name of its step."""
+
+    kind: Kind
+    step: str | None
     payload: Payload
 
     @property
@@ -68,17 +89,58 @@ class CaptureSettings:
         return self.capture == "all" or (self.capture == "results" and what != "input")
 
 
-def captured(what: str, payload: Payload, limit: int) -> Captured:
+def captured(kind: Kind, payload: Payload, limit: int, step: str | None = None) -> Captured:
     """Return a copy of a payload; of one over the limit only what it was."""
     copy = Payload(metadata=payload.metadata)
     if len(payload.data) <= limit:
         copy.data = payload.data
     else:
         copy.metadata["temporal-state-size"] = str(len(payload.data)).encode()
-    return Captured(what, copy)
+    return Captured(kind, step, copy)
 
 
-def captured_error(failure: Failure, settings: "CaptureSettings") -> Json:
+def bytes_of(patch: Patch, like: Patch | None = None) -> int:
+    """Return how many bytes the values in a patch hold: captured, or in their stored form.
+
+    Args:
+        patch: What is measured.
+        like: Only the parts that this patch has, too.
+    """
+    like = like or patch
+    parts: list[Any] = [patch.steps.get(number) for number in like.steps]
+    parts += [patch.attempts.get(key) for key in like.attempts]
+    if like.header is not None and patch.header is not None:
+        parts += [patch.header.get(field) for field in ("input", "result", "error")]
+    return sum(map(_bytes_in, parts))
+
+
+def _bytes_in(part: Any) -> int:
+    if isinstance(part, Captured):
+        return part.size
+    if isinstance(part, dict):
+        if "encoding" in part:
+            return len(part.get("text", "")) + len(part.get("base64", ""))
+        return sum(map(_bytes_in, part.values()))
+    return sum(map(_bytes_in, part)) if isinstance(part, list) else 0
+
+
+def drop_values(patch: Patch) -> None:
+    """Keep of the captured values in a patch only that they were there."""
+    if patch.header is not None:
+        patch.header = _without_values(patch.header)
+    patch.steps = _without_values(patch.steps)
+    patch.attempts = _without_values(patch.attempts)
+
+
+def _without_values(part: Any) -> Any:
+    if isinstance(part, Captured):
+        return _dropped(part.payload, "no room in memory")
+    if isinstance(part, dict):
+        return {key: _without_values(value) for key, value in part.items()}
+    return [_without_values(item) for item in part] if isinstance(part, list) else part
+
+
+def captured_error(failure: Failure, settings: "CaptureSettings", step: str | None = None) -> Json:
     """Return the type of what really went wrong, with its message as a captured value."""
     cause = innermost(failure)
     error: Json = {"type": _type_of(cause)}
@@ -88,7 +150,7 @@ def captured_error(failure: Failure, settings: "CaptureSettings") -> Json:
             payload = cause.encoded_attributes
         else:
             payload.data = PayloadConverter.default.to_payload({"message": cause.message}).data
-        error["value"] = captured("error", payload, settings.limit)
+        error["value"] = captured("error", payload, settings.limit, step)
     return error
 
 
@@ -117,42 +179,45 @@ class ValueEncoder:
 
     async def encode(self, patch: Patch) -> None:
         """Replace every captured payload in a patch by its stored form."""
-        context = WorkflowSerializationContext(patch.ref.namespace, patch.ref.workflow_id)
+        ref = patch.ref
+        context = WorkflowSerializationContext(ref.namespace, ref.workflow_id)
         codec = self.converter.with_context(context).payload_codec
         if patch.header is not None:
-            patch.header = await self._fill_in(patch.header, codec)
-        patch.steps = await self._fill_in(patch.steps, codec)
-        patch.attempts = await self._fill_in(patch.attempts, codec)
+            patch.header = await self._fill_in(patch.header, ref, codec)
+        patch.steps = await self._fill_in(patch.steps, ref, codec)
+        patch.attempts = await self._fill_in(patch.attempts, ref, codec)
 
-    async def _fill_in(self, part: Any, codec: PayloadCodec | None) -> Any:
+    async def _fill_in(self, part: Any, ref: RunRef, codec: PayloadCodec | None) -> Any:
         if isinstance(part, Captured):
-            return await self._stored(part, codec)
+            return await self._stored(part, ref, codec)
         if isinstance(part, dict):
-            result = {key: await self._fill_in(value, codec) for key, value in part.items()}
+            result = {key: await self._fill_in(value, ref, codec) for key, value in part.items()}
             if isinstance(part.get("value"), Captured):
                 result["message"] = _message_in(result["value"])
             return result
         if isinstance(part, list):
-            return [await self._fill_in(item, codec) for item in part]
+            return [await self._fill_in(item, ref, codec) for item in part]
         return part
 
-    async def _stored(self, value: Captured, codec: PayloadCodec | None) -> Json:
-        encoding = value.payload.metadata.get("encoding", b"").decode(errors="replace")
+    async def _stored(self, value: Captured, ref: RunRef, codec: PayloadCodec | None) -> Json:
         size = value.payload.metadata.get("temporal-state-size")
         if size is not None:
-            return {"encoding": encoding, "dropped": f"too large ({size.decode()} bytes)"}
+            return _dropped(value.payload, f"too large ({size.decode()} bytes)")
         try:
-            kept = self._redacted(value)
+            kept = self._redacted(value, ref)
             if kept is None:
-                return {"encoding": encoding, "dropped": "redacted"}
+                return _dropped(value.payload, "redacted")
             return _to_json(await self._encode(kept, codec))
         except Exception:  # noqa: BLE001 what cannot be protected is not kept, and nothing else suffers
-            log.warning("a recorded %s could not be encoded, so it is not kept", value.what)
-            return {"encoding": encoding, "dropped": "unencodable"}
+            log.warning("a recorded %s could not be encoded, so it is not kept", value.kind)
+            return _dropped(value.payload, "unencodable")
 
-    def _redacted(self, value: Captured) -> Payload | None:
+    def _redacted(self, value: Captured, ref: RunRef) -> Payload | None:
         redact = self.settings.redact
-        return value.payload if redact is None else redact(value.what, value.payload)
+        if redact is None:
+            return value.payload
+        about = RecordedValue(value.kind, ref.workflow_id, ref.run_id, value.step)
+        return redact(about, value.payload)
 
     async def _encode(self, payload: Payload, codec: PayloadCodec | None) -> Payload:
         if codec is None:
@@ -163,6 +228,11 @@ class ValueEncoder:
 
 async def _encoded(codec: PayloadCodec, payload: Payload) -> Payload:
     return (await codec.encode([payload]))[0]
+
+
+def _dropped(payload: Payload, why: str) -> Json:
+    encoding = payload.metadata.get("encoding", b"").decode(errors="replace")
+    return {"encoding": encoding, "dropped": why}
 
 
 def _message_in(stored: Json) -> str | None:

@@ -6,6 +6,7 @@ public interface, so a test pins every field that is read here.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 from temporalio.api.common.v1 import Payload
@@ -23,7 +24,7 @@ Place: TypeAlias = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """Workflow code asked for something that it can wait for."""
+    """Workflow code asked for something that it can wait for; ``lasting`` is a timer's time."""
 
     place: Place
     kind: str
@@ -31,16 +32,21 @@ class Scheduled:
     id: str
     key: str | None
     input: Sequence[Payload]
+    lasting: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Something that workflow code asked for has ended; ``backoff`` will be asked for again."""
+    """Something that workflow code asked for has ended.
+
+    The status ``backoff`` means that the SDK will ask for it again after a timer of ``pause``.
+    """
 
     place: Place
     status: str
     result: Payload | None = None
     failure: Failure | None = None
+    pause: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,8 @@ def _resolved(kind: str, resolved: Any) -> Closed:
         return Closed(place, _status_of(failure), failure=failure)
     if status == "timed_out":
         return Closed(place, status, failure=result.timed_out)
+    if status == "backoff":
+        return Closed(place, status, pause=result.backoff.backoff_duration.ToTimedelta())
     return Closed(place, status or "cancelled")
 
 
@@ -139,7 +147,8 @@ def _timer(timer: Any, command: WorkflowCommand) -> Scheduled:
     name = "timer"
     if command.user_metadata.HasField("summary"):
         name = str(PayloadConverter.default.from_payload(command.user_metadata.summary, str))
-    return Scheduled(("timer", timer.seq), "timer", name, str(timer.seq), None, [])
+    lasting = timer.start_to_fire_timeout.ToTimedelta()
+    return Scheduled(("timer", timer.seq), "timer", name, str(timer.seq), None, [], lasting)
 
 
 def _nexus(command: Any) -> Scheduled:

@@ -27,6 +27,7 @@ from temporal_state.documents import to_text, utc_now
 from temporal_state.runs import Json, Patch, RunRef
 from temporal_state.temporal._capture import CaptureSettings, captured, captured_error
 from temporal_state.temporal._events import Closed, Ended, Place, Scheduled, jobs_closed, of_command
+from temporal_state.temporal._pauses import Pauses
 from temporal_state.temporal._wire import HEADER, checkpoints_from, checkpoints_to
 
 ACCEPTED = RemoveFromCache.EvictionReason.WORKFLOW_EXECUTION_ENDING
@@ -84,10 +85,11 @@ class Follower:
     notes: Notes = field(default_factory=Notes)
     _steps: int = 0
     _open: dict[Place, tuple[int, str, str | None]] = field(default_factory=dict)
-    _backing_off: dict[str | None, int] = field(default_factory=dict)
+    _pauses: Pauses = field(default_factory=Pauses)
     _counts: Counter[str] = field(default_factory=Counter)
     _end: Json = field(default_factory=dict)
     _input: list[Any] = field(default_factory=list)
+    _input_told: bool = False
     _replayed: Patch | None = None
     _clock: int = 0
     _complete: int = 0
@@ -110,6 +112,8 @@ class Follower:
             self._see_closed(closed, patch)
         for command in completion.successful.commands:
             self._see_command(of_command(command), patch)
+        for number in self._pauses.given_up():
+            self._close(number, {"status": "cancelled"}, patch)
         checkpoints = self._checkpoints()
         for command in completion.successful.commands:
             if command.HasField("continue_as_new_workflow_execution"):
@@ -133,6 +137,7 @@ class Follower:
     def _tell(self, patch: Patch, checkpoints: list[Json]) -> None:
         replayed, self._replayed = self._replayed, None
         patch.header, patch.final = self._header(checkpoints), bool(self._end)
+        self._input_told = True
         if replayed is None:
             self.tell(patch, False)  # noqa: FBT003 the name is at the attribute
             return
@@ -167,7 +172,7 @@ class Follower:
             self._end = {"ended": to_text(self._now), **outcome, "status": event.status}
 
     def _see_scheduled(self, event: Scheduled, patch: Patch) -> None:
-        number = self._backing_off.pop(event.key, None)
+        number = self._pauses.end(event)
         if number is None:
             self._steps += 1
             number = self._steps
@@ -182,27 +187,31 @@ class Follower:
         }
         settings = self.settings.capture
         if settings.capture == "all":
-            call["input"] = [captured("input", p, settings.limit) for p in event.input]
+            call["input"] = [captured("input", p, settings.limit, event.name) for p in event.input]
         patch.add(Patch(patch.ref, steps={number: {"call": call}}))
 
     def _see_closed(self, event: Closed, patch: Patch) -> None:
-        number, _, key = self._open.pop(event.place, (0, "", None))
+        number, name, key = self._open.pop(event.place, (0, "", None))
         if number == 0:
             return
-        if event.status == "backoff":
-            self._backing_off[key] = number
+        if event.pause is not None:
+            self._pauses.begin(event.pause, key, number)
             return
-        self._counts[event.status] += 1
-        end = {"time": to_text(self._now), "clock": self._clock, **self._outcome(event)}
+        self._pauses.closed(event)
+        self._close(number, self._outcome(event, name), patch)
+
+    def _close(self, number: int, outcome: Json, patch: Patch) -> None:
+        self._counts[outcome["status"]] += 1
+        end = {"time": to_text(self._now), "clock": self._clock, **outcome}
         patch.add(Patch(patch.ref, steps={number: {"end": end}}))
 
-    def _outcome(self, event: Closed | Ended) -> Json:
+    def _outcome(self, event: Closed | Ended, step: str | None = None) -> Json:
         settings = self.settings.capture
         outcome: Json = {"status": event.status}
         if event.result is not None and settings.keeps("result"):
-            outcome["result"] = captured("result", event.result, settings.limit)
+            outcome["result"] = captured("result", event.result, settings.limit, step)
         if event.failure is not None:
-            outcome["error"] = captured_error(event.failure, settings)
+            outcome["error"] = captured_error(event.failure, settings, step)
         return outcome
 
     def _checkpoints(self) -> list[Json]:
@@ -247,7 +256,7 @@ class Follower:
             "lost": 0,
             "worker": self.settings.worker,
             "step_count": self._steps,
-            "input": self._input,
+            "input": [] if self._input_told else self._input,
             "status": "running",
             "ended": None,
             "confirmed": False,

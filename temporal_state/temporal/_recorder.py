@@ -22,7 +22,7 @@ from temporalio.common import MetricMeter
 
 from temporal_state.errors import StoreError
 from temporal_state.runs import Patch, RunRef, Runs
-from temporal_state.temporal._capture import ValueEncoder
+from temporal_state.temporal._capture import ValueEncoder, bytes_of, drop_values
 
 log = logging.getLogger("temporal_state")
 
@@ -40,11 +40,13 @@ class RecorderSettings:
     Attributes:
         flush_interval: What was seen waits at most this long before it is written.
         max_pending: Most changes (steps, attempts, runs) that wait to be written.
+        max_pending_bytes: Most bytes of values that wait; changes beyond are kept without theirs.
         shutdown_timeout: How long the last flush may take.
     """
 
     flush_interval: timedelta = timedelta(milliseconds=500)
     max_pending: int = 50_000
+    max_pending_bytes: int = 64 * 1024 * 1024
     shutdown_timeout: timedelta = timedelta(seconds=10)
 
 
@@ -64,6 +66,7 @@ class Recorder:
         self._runs, self._encoder, self._settings = runs, encoder, settings
         self._queue: deque[tuple[Patch, bool]] = deque()
         self._queued = 0
+        self._bytes = 0
         self._pending: dict[RunRef, Patch] = {}
         self._failing = False
         self._whole: set[RunRef] = set()
@@ -99,7 +102,13 @@ class Recorder:
             if self._queued >= limit:
                 self._lose(patch)
                 return
+            size = bytes_of(patch)
+            if size and self._bytes + size > self._settings.max_pending_bytes:
+                drop_values(patch)
+                self._lose(patch)
+                size = 0
             self._queued += len(patch)
+            self._bytes += size
             self._queue.append((patch, whole))
 
     def stop(self) -> None:
@@ -166,24 +175,21 @@ class Recorder:
                 log.exception("what was seen of run %s cannot be merged", patch.ref.run_id)
                 with self._lock:
                     self._lose(patch)
-                self._release(len(patch))
+                self._release(len(patch), bytes_of(patch))
             if whole:
                 self._whole.add(patch.ref)
 
     def _merge(self, patch: Patch) -> None:
-        waiting = self._pending.setdefault(patch.ref, Patch(patch.ref))
-        before = len(waiting)
-        waiting.add(patch)
-        self._release(len(patch) - (len(waiting) - before))
+        self._add(self._pending.setdefault(patch.ref, Patch(patch.ref)), patch)
 
     async def _write(self, ref: RunRef) -> bool:
         patch = self._pending.pop(ref)
-        size = len(patch)
+        size = len(patch), bytes_of(patch)
         try:
             async with asyncio.timeout(WRITE_TIMEOUT.total_seconds()):
                 await self._write_patch(patch)
         except (StoreError, TimeoutError, asyncio.CancelledError) as error:
-            self._release(size - len(patch))
+            self._release(size[0] - len(patch), size[1] - bytes_of(patch))
             self._keep(patch)
             if isinstance(error, asyncio.CancelledError):
                 raise
@@ -195,7 +201,7 @@ class Recorder:
                 self._lose(patch)
         else:
             self._failing = False
-        self._release(size)
+        self._release(*size)
         self._whole.discard(ref)
         return True
 
@@ -220,15 +226,19 @@ class Recorder:
 
     def _keep(self, patch: Patch) -> None:
         newer = self._pending.get(patch.ref)
-        before = len(patch) + (len(newer) if newer is not None else 0)
-        if newer is not None:
-            patch.add(newer)
         self._pending[patch.ref] = patch
-        self._release(before - len(patch))
+        if newer is not None:
+            self._add(patch, newer)
 
-    def _release(self, number: int) -> None:
+    def _add(self, patch: Patch, newer: Patch) -> None:
+        changes, size = len(patch) + len(newer), bytes_of(patch, newer) + bytes_of(newer)
+        patch.add(newer)
+        self._release(changes - len(patch), size - bytes_of(patch, newer))
+
+    def _release(self, changes: int, size: int) -> None:
         with self._lock:
-            self._queued -= number
+            self._queued -= changes
+            self._bytes -= size
 
     def _know(self, ref: RunRef) -> _Known:
         known = self._known.setdefault(ref, _Known())

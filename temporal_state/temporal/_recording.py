@@ -38,6 +38,7 @@ class Recording:
         checkpoint_interval: ... and after this long, if any step was closed since.
         flush_interval: What was seen waits at most this long before it is written.
         max_pending: Most changes that wait to be written; what does not fit is lost, and counted.
+        max_pending_bytes: Most bytes of values that wait; what comes then is kept without values.
         shutdown_timeout: How long the last flush may take.
     """
 
@@ -49,6 +50,7 @@ class Recording:
     checkpoint_interval: timedelta = timedelta(seconds=30)
     flush_interval: timedelta = timedelta(milliseconds=500)
     max_pending: int = 50_000
+    max_pending_bytes: int = 64 * 1024 * 1024
     shutdown_timeout: timedelta = timedelta(seconds=10)
 
     def __post_init__(self) -> None:
@@ -156,7 +158,10 @@ class RecordingLane:
         converter: DataConverter = client.data_converter
         encoder = ValueEncoder(self.capture, converter, asyncio.get_running_loop())
         settings = RecorderSettings(
-            recording.flush_interval, recording.max_pending, recording.shutdown_timeout
+            recording.flush_interval,
+            recording.max_pending,
+            recording.max_pending_bytes,
+            recording.shutdown_timeout,
         )
         recorder = Recorder(self._runs, encoder, settings)
         runtime = client.service_client.config.runtime or Runtime.default()

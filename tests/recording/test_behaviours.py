@@ -187,6 +187,38 @@ async def test_a_local_activity_that_waits_for_its_retry_by_a_timer_stays_one_st
     assert steps[0].attempt == 2
 
 
+@workflow.defn
+class GivesUpInAPause:
+    @workflow.run
+    async def run(self) -> str:
+        call = workflow.start_local_activity(
+            flaky,
+            100,
+            start_to_close_timeout=SOON,
+            retry_policy=RetryPolicy(initial_interval=timedelta(seconds=30)),
+            local_retry_threshold=MOMENT,
+        )
+        await workflow.sleep(timedelta(seconds=1))  # the call pauses by now
+        call.cancel()
+        try:
+            await call
+        except (asyncio.CancelledError, ActivityError):
+            return "given up"
+        return "not given up"
+
+
+async def test_a_local_activity_cancelled_in_its_pause_is_a_cancelled_step(runner):
+    handle, result = await both(runner, GivesUpInAPause, activities=[flaky])
+    assert result == "given up"
+    run, steps = await record_of(runner, handle)
+    assert sorted((s.kind, s.status) for s in steps) == [
+        ("local_activity", "cancelled"),
+        ("timer", "cancelled"),  # the pause
+        ("timer", "completed"),
+    ]
+    assert run.counts == {"cancelled": 2, "completed": 1}
+
+
 TOKENS: dict[str, bytes] = {}
 
 
@@ -817,7 +849,7 @@ async def test_values_over_the_limit_are_dropped_and_the_record_says_so(runner):
     assert (steps[1].error.type, steps[1].error.message) == ("Told", None)
 
 
-def hides_secrets(what, payload):
+def hides_secrets(value, payload):
     if b"broken" in payload.data:
         raise ValueError("the hook fails")
     if b"secret" in payload.data:
@@ -849,6 +881,25 @@ async def test_a_redact_hook_drops_and_changes_values_and_may_fail(runner):
     ]
     assert [s.status for s in steps] == ["completed"] * 4 + ["failed"]
     assert (steps[4].error.type, steps[4].error.message) == ("Told", None)
+
+
+async def test_a_redact_hook_is_told_whose_value_it_looks_at(runner):
+    seen = set()
+
+    def looks(value, payload):
+        seen.add((value.kind, value.step, value.workflow_id, value.run_id))
+        return payload
+
+    run, *_ = await echoed(runner, "beat", "fail", capture="all", redact=looks)
+    whose = (run.workflow_id, run.run_id)
+    assert seen == {
+        ("input", None, *whose),
+        ("result", None, *whose),
+        ("input", "echo", *whose),
+        ("result", "echo", *whose),
+        ("heartbeat", "echo", *whose),
+        ("error", "echo", *whose),
+    }
 
 
 # --- many ---

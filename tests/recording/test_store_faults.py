@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from temporalio import activity, workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
@@ -22,7 +23,7 @@ from temporal_state import (
 )
 from temporal_state.runs import Patch, RunRef
 from temporal_state.storage import MemoryStore
-from temporal_state.temporal._capture import CaptureSettings, ValueEncoder
+from temporal_state.temporal._capture import CaptureSettings, ValueEncoder, captured
 from temporal_state.temporal._recorder import Recorder, RecorderSettings
 from temporal_state.testing import FailingStore
 
@@ -146,6 +147,50 @@ async def test_memory_is_bounded_and_ends_are_kept_before_all_else():
     assert recorder.lost == 900
     await asyncio.to_thread(recorder.stop)
     assert recorder.lost == 1001
+
+
+def with_result(size, number=1):
+    payload = Payload(metadata={"encoding": b"json/plain"}, data=b"1" * size)
+    end = {"status": "completed", "time": "", "clock": 1}
+    result = captured("result", payload, limit=10**9, step="a")
+    call = {"kind": "activity", "name": "a", "key": "k", "clock": 1}
+    return {number: {"call": call, "end": {**end, "result": result}}}
+
+
+async def test_values_are_bounded_in_bytes_and_dropped_before_what_they_belong_to():
+    store = FailingStore(MemoryStore())
+    store.error = StoreError("for a while")
+    recorder = await recorder_on(
+        store, max_pending_bytes=10_000, flush_interval=timedelta(milliseconds=20)
+    )
+    refs = [reference(n) for n in range(20)]
+    for ref in refs:
+        recorder.tell(Patch(ref, header(ref), with_result(1000)), False)
+        await asyncio.sleep(0.01)  # some fail to be written meanwhile
+        assert recorder._bytes <= 10_000
+    assert recorder.lost == 20  # ten runs, each with a header and a step
+    store.error = None
+    await asyncio.to_thread(recorder.stop)
+    assert (recorder._bytes, recorder._queued) == (0, 0)
+    runs = StateBackend.open(store).runs
+    kept = [(await runs._read(runs._places.run(ref)))["steps"]["1"]["end"] for ref in refs]
+    assert [end["status"] for end in kept] == ["completed"] * 20
+    assert [end["result"].get("dropped") for end in kept[10:]] == ["no room in memory"] * 10
+    assert [len(end["result"].get("text", "")) for end in kept[:10]] == [1000] * 10
+
+
+async def test_a_value_told_again_and_again_takes_its_room_once():
+    recorder = await recorder_on(
+        MemoryStore(), max_pending_bytes=2_500, flush_interval=timedelta(seconds=5)
+    )
+    ref = reference()
+    for _ in range(20):
+        recorder.tell(Patch(ref, header(ref), with_result(1000)), False)
+        await asyncio.sleep(0.06)  # the recorder takes its queue in between
+    assert recorder.lost == 0
+    assert recorder._bytes == 1000
+    await asyncio.to_thread(recorder.stop)
+    assert recorder._bytes == 0
 
 
 async def test_what_is_known_of_one_run_is_merged_while_it_waits():
