@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
         InvalidDocumentError,
         InvalidNameError,
         InvalidValueError,
+        NotRecordedError,
         PathTraversalError,
         StateError,
         StoreError,
@@ -25,10 +26,10 @@ with workflow.unsafe.imports_passed_through():
         TokenExpiredError,
         TooLargeError,
     )
-    from temporal_state.runs import Checkpoint, Run, Step
+    from temporal_state.runs import Checkpoint, Run, Source, Step
     from temporal_state.state import StateStore, build_state_store_path
     from temporal_state.storage import ObjectStore, open_store
-    from temporal_state.temporal import Recording, StatePlugin
+    from temporal_state.temporal import Recording, ResumePlan, StatePlugin, plan_resume, resume
 
 __all__ = [
     "Checkpoint",
@@ -41,11 +42,14 @@ __all__ = [
     "InvalidNameError",
     "InvalidValueError",
     "Limits",
+    "NotRecordedError",
     "ObjectStore",
     "Page",
     "PathTraversalError",
     "Recording",
+    "ResumePlan",
     "Run",
+    "Source",
     "StateBackend",
     "StateError",
     "StatePlugin",
@@ -62,5 +66,7 @@ __all__ = [
     "configure",
     "errors",
     "open_store",
+    "plan_resume",
+    "resume",
     "state",
 ]

@@ -9,6 +9,7 @@ whether trying again can help: that decides what Temporal retries.
     ├── InvalidValueError (ValueError)         a value that JSON cannot hold exactly
     ├── InvalidDocumentError (ValueError)      a document that does not fit the model asked for
     ├── TooLargeError (ValueError)             a document or result over its size limit
+    ├── NotRecordedError (LookupError)         a run, or a value of it, that the record lacks
     ├── ConflictError                          the object is not what the caller expected
     ├── TokenExpiredError                      a change too old to tell whether it was applied
     ├── ConfigurationError (RuntimeError)      plugin, backend or URL that cannot work
@@ -30,6 +31,7 @@ __all__ = [
     "InvalidDocumentError",
     "InvalidNameError",
     "InvalidValueError",
+    "NotRecordedError",
     "PathTraversalError",
     "StateError",
     "StoreError",
@@ -76,6 +78,10 @@ class InvalidDocumentError(StateError, ValueError):
 
 class TooLargeError(StateError, ValueError):
     """A document, argument or result is over its size limit; the message has both sizes."""
+
+
+class NotRecordedError(StateError, LookupError):
+    """There is no record of a run, or what is asked for was not recorded."""
 
 
 class ConflictError(StateError):

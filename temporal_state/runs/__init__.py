@@ -1,25 +1,38 @@
 """Runs: what is kept of each workflow run, with or without Temporal at hand."""
 
+from temporal_state.runs._digest import digest, step_key
 from temporal_state.runs._merge import Json
 from temporal_state.runs._own import ChainRef, OwnDocument, OwnDocuments
 from temporal_state.runs._patch import Patch
 from temporal_state.runs._records import CLOSED, Checkpoint, Failure, Progress, Run, Step, Value
 from temporal_state.runs._refs import RunRef
+from temporal_state.runs._source import CONTINUED, Home, Source, home_from, source_from, to_json
 from temporal_state.runs._store import Runs
+from temporal_state.runs._takeover import Recorded, Takeover
 
 __all__ = [
     "CLOSED",
+    "CONTINUED",
     "ChainRef",
     "Checkpoint",
     "Failure",
+    "Home",
     "Json",
     "OwnDocument",
     "OwnDocuments",
     "Patch",
     "Progress",
+    "Recorded",
     "Run",
     "RunRef",
     "Runs",
+    "Source",
     "Step",
+    "Takeover",
     "Value",
+    "digest",
+    "home_from",
+    "source_from",
+    "step_key",
+    "to_json",
 ]

@@ -1,11 +1,22 @@
 """From the JSON of records to what readers get."""
 
 import base64
+from datetime import timedelta
 from typing import Any
 
 from temporal_state.documents import from_text
 from temporal_state.runs._merge import Json
-from temporal_state.runs._records import Checkpoint, Failure, Progress, Run, Step, Value, time_of
+from temporal_state.runs._records import (
+    Checkpoint,
+    Failure,
+    Progress,
+    Run,
+    Start,
+    Step,
+    Value,
+    time_of,
+)
+from temporal_state.runs._source import home_from, source_from
 
 
 def to_run(record: Json) -> Run:
@@ -38,6 +49,24 @@ def to_run(record: Json) -> Run:
         cron=record.get("cron"),
         worker=record["worker"],
         lost=record["lost"],
+        start=_to_start(record.get("start")),
+        resumed_from=source_from(record.get("source")),
+        home=home_from(record.get("home")),
+    )
+
+
+def _to_start(value: Json | None) -> Start | None:
+    if not value:
+        return None
+    timeouts = {
+        name: None if value[name] is None else timedelta(seconds=value[name])
+        for name in ("execution_timeout", "run_timeout", "task_timeout")
+    }
+    return Start(
+        **timeouts,
+        retry=value["retry"],
+        memo={name: to_value(v) for name, v in value["memo"].items()},
+        search_attributes={name: to_value(v) for name, v in value["search_attributes"].items()},
     )
 
 
@@ -64,6 +93,7 @@ def to_step(number: int, step: Json, attempt: Json | None) -> Step:
         input=[to_value(value) for value in call.get("input") or []],
         result=optional_value(end.get("result")),
         error=None if end.get("status") == "completed" else to_failure(error),
+        taken_over=bool(attempt.get("taken_over")),
     )
 
 

@@ -21,7 +21,7 @@ def merge_run(stored: Json, header: Mapping[str, Any]) -> Json:
     """
     older, newer = (stored, header) if _order(stored) <= _order(header) else (header, stored)
     result = {**older, **newer}
-    for once in ("input", "kind"):
+    for once in ("input", "start", "kind"):
         result[once] = newer.get(once) or older.get(once)
     result["synced"] = max(stored.get("synced", 0), header.get("synced", 0))
     result["lost"] = max(stored.get("lost", 0), header.get("lost", 0))

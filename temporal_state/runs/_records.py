@@ -1,10 +1,11 @@
 """What is known of a run, as readers get it."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from temporal_state.documents import from_text
+from temporal_state.runs._source import Home, Source
 
 CLOSED = frozenset(
     {"completed", "failed", "cancelled", "terminated", "timed_out", "continued_as_new"}
@@ -46,6 +47,22 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """What a run was started with beside its input.
+
+    Attributes:
+        retry: The fields of its retry policy, times in seconds; ``None`` if it has none.
+    """
+
+    execution_timeout: timedelta | None
+    run_timeout: timedelta | None
+    task_timeout: timedelta | None
+    retry: dict[str, Any] | None
+    memo: dict[str, Value]
+    search_attributes: dict[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One run, as far as its record knows.
 
@@ -60,6 +77,9 @@ class Run:
         open: The steps that the run waits for, by name; the first 20.
         chain: The run id that all runs of the chain share.
         lost: How many changes could not be recorded for lack of a working store.
+        start: What it was started with; ``None`` if that was not kept.
+        resumed_from: The run whose results this one takes over.
+        home: Whose own document it goes on with; ``None`` is its own chain's.
     """
 
     kind: str
@@ -89,6 +109,9 @@ class Run:
     cron: str | None
     worker: str
     lost: int
+    start: Start | None = None
+    resumed_from: Source | None = None
+    home: Home | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +133,8 @@ class Step:
         worker: Who made it.
         progress: What it reported.
         error: Why it failed, or why its newest attempt did.
+        taken_over: Whether its result was taken over from the run that this one resumes, or from an
+            attempt before, instead of running it.
     """
 
     number: int
@@ -129,6 +154,7 @@ class Step:
     input: list[Value]
     result: Value | None
     error: Failure | None
+    taken_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)

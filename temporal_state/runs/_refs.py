@@ -4,6 +4,7 @@
                                                                    /steps/{n // 64}.json
                                                                    /attempts/{writer}.json
                                                                    /documents/{version}.json
+                                                                   /results/{step key}.json
 
 By month, so that old months can be dropped as a whole; the start in the folder's name, so that the
 newest run of a workflow id is the last in a listing.
@@ -67,6 +68,10 @@ class RunLayout:
     def attempts(self, ref: RunRef, writer: str) -> str:
         """Return the key of what one writer saw of the attempts of its activities."""
         return f"{self.folder(ref)}attempts/{writer}.json"
+
+    def result(self, ref: RunRef, key: str) -> str:
+        """Return the key of the result of the step with a key, recorded before all else."""
+        return f"{self.folder(ref)}results/{key}.json"
 
     def document(self, ref: RunRef, version: int) -> str:
         """Return the key of the run's document as it was at a checkpoint."""

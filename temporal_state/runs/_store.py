@@ -1,6 +1,7 @@
 """Reading and writing the records of runs, with or without Temporal at hand."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,13 +9,14 @@ from typing import Any
 
 from temporal_state.documents import DocumentHandle, Engine, Layout, dumps
 from temporal_state.documents import loads as load_json
-from temporal_state.errors import DamagedObjectError, InvalidValueError
-from temporal_state.runs._decode import to_checkpoint, to_run, to_step
+from temporal_state.errors import ConflictError, DamagedObjectError, InvalidValueError
+from temporal_state.runs._decode import optional_value, to_checkpoint, to_run, to_step
 from temporal_state.runs._merge import Json, merge_attempt
 from temporal_state.runs._own import ChainRef, OwnDocuments
 from temporal_state.runs._patch import Patch, merge_record, merge_steps
-from temporal_state.runs._records import CLOSED, Checkpoint, Run, Step
+from temporal_state.runs._records import CLOSED, Checkpoint, Run, Step, Value
 from temporal_state.runs._refs import RUN_FILE, RunLayout, RunRef, chunk_of
+from temporal_state.runs._takeover import Takeover
 from temporal_state.storage import ObjectStore, encode_name
 
 SCHEMA = 1
@@ -98,7 +100,8 @@ class Runs:
         record = await self._read(key)
         steps: dict[str, Json] = dict(record.get("steps", {}))
         attempts: dict[str, Json] = {}
-        for part in await asyncio.gather(*(self._read(k) for k in keys if k != key)):
+        parts = [k for k in keys if k.removeprefix(folder).startswith(("steps/", "attempts/"))]
+        for part in await asyncio.gather(*map(self._read, parts)):
             steps.update(part.get("steps", {}))
             for name, attempt in part.get("attempts", {}).items():
                 attempts[name] = merge_attempt(attempts.get(name), attempt)
@@ -122,6 +125,16 @@ class Runs:
             for checkpoint in checkpoints
         ]
 
+    async def of_workflow(self, workflow_id: str, *, namespace: str = "default") -> Sequence[Run]:
+        """Return all runs of one workflow id, the newest first."""
+        found: list[Run] = []
+        for month in await self._months(namespace):
+            prefix = self._places.workflow(namespace, month, workflow_id)
+            keys = [key for key in await self._all_keys(prefix) if key.endswith(f"/{RUN_FILE}")]
+            records = await asyncio.gather(*map(self._read, reversed(keys)))
+            found += [to_run(record) for record in records if record]
+        return found
+
     async def document(
         self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
     ) -> dict[str, Any]:
@@ -131,9 +144,20 @@ class Runs:
         """
         run = await self.get(workflow_id, run_id=run_id, namespace=namespace)
         if run is not None:
-            return await self.own.one(ChainRef(namespace, workflow_id, run.chain)).get()
+            return await self.own.one(await Takeover(self).home_of(run)).get()
         newest = await self.own.newest(namespace, workflow_id) if run_id is None else None
         return {} if newest is None else await self.own.one(newest).get()
+
+    async def acknowledge(self, ref: RunRef, key: str, value: Json) -> None:
+        """Keep the result of a step before Temporal learns of it; the first one stays."""
+        data = dumps({"schema": SCHEMA, "result": value})
+        with contextlib.suppress(ConflictError):
+            await self._store.put(self._places.result(ref, key), data, if_absent=True)
+
+    async def acknowledged(self, ref: RunRef, key: str) -> Value | None:
+        """Return the result of a step that was kept so, unless it was dropped."""
+        value = optional_value((await self._read(self._places.result(ref, key))).get("result"))
+        return value if value is not None and value.dropped is None else None
 
     async def synced(self, ref: RunRef) -> int:
         """Return the length of history up to which the record of a run is complete."""

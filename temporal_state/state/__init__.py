@@ -13,28 +13,33 @@ Each function raises `ContextError` where there is no run: in a script, and in a
 workflow with the plugin started.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel
 
 from temporal_state.documents import check_key_name, check_state, plain, plain_object, to_model
-from temporal_state.state._context import perform_here, report_progress
+from temporal_state.runs import Source
+from temporal_state.state._context import lineage_here, perform_here, report_progress
 from temporal_state.state._store import StateStore, build_state_store_path, seconds
-from temporal_state.temporal import UNRECORDED
+from temporal_state.temporal import BEFORE_ACK, NEVER_REUSE, STEP_NAME, UNRECORDED
 from temporal_state.temporal.requests import Get, Merge, Previous, Replace, Set
 
 __all__ = [
     "StateStore",
+    "before_ack",
     "build_state_store_path",
     "get",
     "load",
+    "never_reuse",
     "previous",
     "progress",
     "replace",
+    "resumed_from",
     "save",
     "set",
+    "step_name",
     "sync",
     "unrecorded",
     "update",
@@ -42,6 +47,7 @@ __all__ = [
 
 M = TypeVar("M", bound=BaseModel)
 C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @overload
@@ -121,6 +127,39 @@ def unrecorded(workflow_class: C) -> C:
     """Mark a workflow class whose runs are not to be recorded."""
     setattr(workflow_class, UNRECORDED, True)
     return workflow_class
+
+
+def never_reuse(activity: F) -> F:
+    """Mark an activity that runs again in a resumed run, even if it had completed."""
+    setattr(activity, NEVER_REUSE, True)
+    return activity
+
+
+def before_ack(activity: F) -> F:
+    """Mark an activity whose result is recorded before Temporal learns that it has completed.
+
+    An attempt that is repeated because that news was lost returns the result instead of running.
+    It costs a write for each; `Recording.before_ack` asks for it for all activities of a worker.
+    """
+    setattr(activity, BEFORE_ACK, True)
+    return activity
+
+
+def step_name(name: str) -> str:
+    """Return the ``activity_id`` of a step that is the same whatever its input.
+
+    A resumed run takes the result of a step over if the activity's type and input are the same; of
+    a step with a name, if type and name are: its input may have changed.
+    """
+    return STEP_NAME + name
+
+
+def resumed_from() -> Source | None:
+    """Return the run that the calling run (or activity's run) takes over from, if it was resumed.
+
+    The source of a child workflow names the resumed run that its parent takes over from.
+    """
+    return lineage_here().source
 
 
 async def load(model: type[M]) -> M:

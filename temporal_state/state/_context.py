@@ -8,7 +8,13 @@ from temporal_state._default import default_backend, is_configured, open_default
 from temporal_state.backend import join_location
 from temporal_state.documents import Caller, Layout
 from temporal_state.errors import ContextError
-from temporal_state.temporal import CURRENT_CALL, ActivityCall, WorkflowRun, perform_in_workflow
+from temporal_state.temporal import (
+    CURRENT_CALL,
+    ActivityCall,
+    Lineage,
+    WorkflowRun,
+    perform_in_workflow,
+)
 from temporal_state.temporal.requests import Request, Scope
 
 
@@ -39,6 +45,14 @@ def report_progress(progress: dict[str, Any]) -> None:
             "progress belongs to a run or a step, and none is known here: call this in a workflow "
             "or activity whose worker has the StatePlugin"
         )
+
+
+def lineage_here() -> Lineage:
+    """Return where the calling run comes from; nothing is known of it outside of Temporal."""
+    if workflow.in_workflow():
+        return WorkflowRun.lineage_here()
+    call = CURRENT_CALL.get(None) if activity.in_activity() else None
+    return call.header.lineage if call is not None and call.header is not None else Lineage()
 
 
 def _call() -> ActivityCall | None:

@@ -3,20 +3,31 @@
 from temporal_state.temporal._activities import ACTIVITIES
 from temporal_state.temporal._call import CURRENT_CALL, ActivityCall
 from temporal_state.temporal._capture import Capture, Redact
+from temporal_state.temporal._lineage import Lineage
+from temporal_state.temporal._names import STEP_NAME
 from temporal_state.temporal._plugin import StatePlugin
 from temporal_state.temporal._recording import UNRECORDED, Recording
+from temporal_state.temporal._resume import ResumePlan, plan_resume, resume
+from temporal_state.temporal._reuse import BEFORE_ACK, NEVER_REUSE
 from temporal_state.temporal._run import WorkflowRun
 from temporal_state.temporal._workflow import perform_in_workflow
 
 __all__ = [
     "ACTIVITIES",
+    "BEFORE_ACK",
     "CURRENT_CALL",
+    "NEVER_REUSE",
+    "STEP_NAME",
     "UNRECORDED",
     "ActivityCall",
     "Capture",
+    "Lineage",
     "Recording",
     "Redact",
+    "ResumePlan",
     "StatePlugin",
     "WorkflowRun",
     "perform_in_workflow",
+    "plan_resume",
+    "resume",
 ]

@@ -17,15 +17,21 @@ from temporalio import activity
 
 from temporal_state.backend import StateBackend
 from temporal_state.documents import Caller, Token, dumps, utc_now
-from temporal_state.runs import ChainRef
-from temporal_state.temporal._names import Occurrences, digest
-from temporal_state.temporal._wire import ACTIVITY_PREFIX, CallHeader, pause_after
+from temporal_state.runs import ChainRef, digest, step_key
+from temporal_state.temporal._call_header import CallHeader
+from temporal_state.temporal._names import Occurrences
+from temporal_state.temporal._wire import ACTIVITY_PREFIX, pause_after
 from temporal_state.temporal.requests import Request
 
 
 @dataclass(slots=True)
 class ActivityCall:
-    """One attempt of one activity."""
+    """One attempt of one activity.
+
+    Attributes:
+        home: Whose own document it is, if its run goes on with another's.
+        lineage: By what changes are named, if its run goes on with another's.
+    """
 
     backend: StateBackend
     info: activity.Info
@@ -35,6 +41,8 @@ class ActivityCall:
     changes: Occurrences = field(default_factory=Occurrences)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     report: Callable[[dict[str, Any]], None] | None = None
+    home: ChainRef | None = None
+    lineage: str | None = None
 
     def now(self) -> datetime:
         """Return the present time by Temporal's clock."""
@@ -57,6 +65,8 @@ class ActivityCall:
 
     def own(self) -> ChainRef | None:
         """Return the chain of the run that this activity belongs to, if it is known."""
+        if self.home is not None:
+            return self.home
         info = self.info
         namespace = info.workflow_namespace or info.namespace
         if self.header is not None and info.workflow_id is not None:
@@ -86,6 +96,8 @@ class ActivityCall:
 
     def _step(self) -> str:
         if self.header is not None:
+            if self.lineage is not None:
+                return step_key(self.lineage, self.header.content)
             return self.header.step
         run = self.info.workflow_run_id or self.info.activity_run_id or ""
         # An activity id can be used again by a later call, but not at the same time.

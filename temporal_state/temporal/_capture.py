@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from temporalio.api.common.v1 import Payload
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.common.v1 import Payload, RetryPolicy
 from temporalio.api.failure.v1 import Failure
+from temporalio.bridge.proto.workflow_activation import InitializeWorkflow
 from temporalio.converter import (
     DataConverter,
     PayloadCodec,
@@ -28,7 +30,7 @@ from temporal_state.temporal._events import innermost
 log = logging.getLogger("temporal_state")
 
 Capture: TypeAlias = Literal["results", "none", "all"]
-Kind: TypeAlias = Literal["input", "result", "heartbeat", "error"]
+Kind: TypeAlias = Literal["input", "result", "heartbeat", "error", "memo"]
 
 CODEC_TIMEOUT = 10.0
 
@@ -97,6 +99,36 @@ def captured(kind: Kind, payload: Payload, limit: int, step: str | None = None) 
     else:
         copy.metadata["temporal-state-size"] = str(len(payload.data)).encode()
     return Captured(kind, step, copy)
+
+
+def started_with(start: InitializeWorkflow, limit: int) -> Json:
+    """Return what a run was started with beside its input, so that it can be started so again."""
+    policy = start.retry_policy if start.HasField("retry_policy") else None
+    return {
+        "execution_timeout": _seconds(start.workflow_execution_timeout),
+        "run_timeout": _seconds(start.workflow_run_timeout),
+        "task_timeout": _seconds(start.workflow_task_timeout),
+        "retry": None if policy is None else _retry_policy(policy),
+        "memo": {k: captured("memo", p, limit) for k, p in start.memo.fields.items()},
+        # Temporal shows search attributes in the clear, and no codec ever sees them.
+        "search_attributes": {
+            k: _to_json(p) for k, p in start.search_attributes.indexed_fields.items()
+        },
+    }
+
+
+def _seconds(duration: Duration) -> float | None:
+    return duration.ToTimedelta().total_seconds() or None
+
+
+def _retry_policy(policy: RetryPolicy) -> Json:
+    return {
+        "initial_interval": _seconds(policy.initial_interval),
+        "backoff_coefficient": policy.backoff_coefficient,
+        "maximum_interval": _seconds(policy.maximum_interval),
+        "maximum_attempts": policy.maximum_attempts,
+        "non_retryable_error_types": list(policy.non_retryable_error_types),
+    }
 
 
 def bytes_of(patch: Patch, like: Patch | None = None) -> int:
@@ -186,6 +218,11 @@ class ValueEncoder:
             patch.header = await self._fill_in(patch.header, ref, codec)
         patch.steps = await self._fill_in(patch.steps, ref, codec)
         patch.attempts = await self._fill_in(patch.attempts, ref, codec)
+
+    async def encode_value(self, value: Captured, ref: RunRef) -> Json:
+        """Return the stored form of one payload of a run."""
+        context = WorkflowSerializationContext(ref.namespace, ref.workflow_id)
+        return await self._stored(value, ref, self.converter.with_context(context).payload_codec)
 
     async def _fill_in(self, part: Any, ref: RunRef, codec: PayloadCodec | None) -> Any:
         if isinstance(part, Captured):

@@ -16,7 +16,8 @@ from temporalio.bridge.proto.workflow_activation import WorkflowActivationJob
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.converter import PayloadConverter
 
-from temporal_state.temporal._wire import HEADER, CallHeader
+from temporal_state.temporal._call_header import CallHeader
+from temporal_state.temporal._wire import HEADER
 
 Place: TypeAlias = tuple[str, int]
 """How the SDK tells one open call from another: its kind, and a number for each kind."""
@@ -65,9 +66,13 @@ def of_job(job: WorkflowActivationJob) -> Closed | None:
     return None if handler is None else handler(getattr(job, kind))
 
 
-def of_command(command: WorkflowCommand) -> Scheduled | Closed | Ended | None:
+def of_command(
+    command: WorkflowCommand, children: Mapping[int, str]
+) -> Scheduled | Closed | Ended | None:
     """Return what a command of a completion says, if it concerns steps or the run's end."""
     kind = command.WhichOneof("variant") or ""
+    if kind == "start_child_workflow_execution":
+        return _child(command.start_child_workflow_execution, children)
     handler = _COMMANDS.get(kind)
     return None if handler is None else handler(getattr(command, kind), command)
 
@@ -136,11 +141,9 @@ def _activity(kind: str, command: Any) -> Scheduled:
     )
 
 
-def _child(command: Any) -> Scheduled:
-    place = ("child", command.seq)
-    return Scheduled(
-        place, "child", command.workflow_type, command.workflow_id, None, command.input
-    )
+def _child(command: Any, children: Mapping[int, str]) -> Scheduled:
+    place, key = ("child", command.seq), children.get(command.seq)
+    return Scheduled(place, "child", command.workflow_type, command.workflow_id, key, command.input)
 
 
 def _timer(timer: Any, command: WorkflowCommand) -> Scheduled:
@@ -174,7 +177,6 @@ _JOBS: Mapping[str, Callable[[Any], Closed | None]] = {
 _COMMANDS: Mapping[str, Any] = {
     "schedule_activity": lambda part, _: _activity("activity", part),
     "schedule_local_activity": lambda part, _: _activity("local_activity", part),
-    "start_child_workflow_execution": lambda part, _: _child(part),
     "start_timer": _timer,
     "cancel_timer": lambda part, _: Closed(("timer", part.seq), "cancelled"),
     "schedule_nexus_operation": lambda part, _: _nexus(part),

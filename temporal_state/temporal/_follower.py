@@ -10,7 +10,7 @@ before may have died with some of it untold. The recorder leaves out what is alr
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,10 +25,11 @@ from temporalio.workflow import Info
 
 from temporal_state.documents import to_text, utc_now
 from temporal_state.runs import Json, Patch, RunRef
-from temporal_state.temporal._capture import CaptureSettings, captured, captured_error
+from temporal_state.temporal._capture import CaptureSettings, captured, captured_error, started_with
 from temporal_state.temporal._events import Closed, Ended, Place, Scheduled, jobs_closed, of_command
+from temporal_state.temporal._lineage import Lineage
 from temporal_state.temporal._pauses import Pauses
-from temporal_state.temporal._wire import HEADER, checkpoints_from, checkpoints_to
+from temporal_state.temporal._wire import HEADER
 
 ACCEPTED = RemoveFromCache.EvictionReason.WORKFLOW_EXECUTION_ENDING
 REFUSED = frozenset(
@@ -85,10 +86,12 @@ class Follower:
     notes: Notes = field(default_factory=Notes)
     _steps: int = 0
     _open: dict[Place, tuple[int, str, str | None]] = field(default_factory=dict)
+    _lineage: Lineage = field(default_factory=Lineage)
     _pauses: Pauses = field(default_factory=Pauses)
     _counts: Counter[str] = field(default_factory=Counter)
     _end: Json = field(default_factory=dict)
     _input: list[Any] = field(default_factory=list)
+    _start: Json = field(default_factory=dict)
     _input_told: bool = False
     _replayed: Patch | None = None
     _clock: int = 0
@@ -97,8 +100,13 @@ class Follower:
     _checkpoint_step: int = 0
     _checkpoint_time: datetime | None = None
 
-    def see(self, act: WorkflowActivation, completion: WorkflowActivationCompletion) -> None:
-        """Take in one activation, and what the workflow answered."""
+    def see(
+        self,
+        act: WorkflowActivation,
+        completion: WorkflowActivationCompletion,
+        children: Mapping[int, str],
+    ) -> None:
+        """Take in one activation, what the workflow answered, and the keys of its child calls."""
         if all(job.HasField("query_workflow") for job in act.jobs):
             return
         if act.jobs[0].HasField("remove_from_cache"):
@@ -111,14 +119,15 @@ class Follower:
         for closed in jobs_closed(act.jobs):
             self._see_closed(closed, patch)
         for command in completion.successful.commands:
-            self._see_command(of_command(command), patch)
+            self._see_command(of_command(command, children), patch)
         for number in self._pauses.given_up():
             self._close(number, {"status": "cancelled"}, patch)
         checkpoints = self._checkpoints()
         for command in completion.successful.commands:
             if command.HasField("continue_as_new_workflow_execution"):
                 headers = command.continue_as_new_workflow_execution.headers
-                headers[HEADER].CopyFrom(checkpoints_to(self.notes.checkpoints))
+                told = self._lineage.of_continued(self.notes.checkpoints)
+                headers[HEADER].CopyFrom(told.to_payload())
         if act.is_replaying:
             patch.header = self._header(checkpoints)
             self._replayed = self._replayed or Patch(self._ref())
@@ -158,8 +167,9 @@ class Follower:
         settings = self.settings.capture
         if settings.capture != "none":
             self._input = [captured("input", p, settings.limit) for p in start.arguments]
-        if HEADER in start.headers:
-            self.notes.checkpoints = checkpoints_from(start.headers[HEADER])
+            self._start = started_with(start, settings.limit)
+        self._lineage = Lineage.of(start)
+        self.notes.checkpoints = self._lineage.checkpoints
         self._checkpoint_time = self._now
 
     def _see_command(self, event: Scheduled | Closed | Ended | None, patch: Patch) -> None:
@@ -254,9 +264,11 @@ class Follower:
             "seen": to_text(utc_now()),
             "synced": self._complete,
             "lost": 0,
+            **self._lineage.to_json(),
             "worker": self.settings.worker,
             "step_count": self._steps,
             "input": [] if self._input_told else self._input,
+            "start": {} if self._input_told else self._start,
             "status": "running",
             "ended": None,
             "confirmed": False,

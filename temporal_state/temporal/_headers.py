@@ -14,61 +14,97 @@ from temporalio.bridge.proto.workflow_activation import WorkflowActivation, Work
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.workflow import Info
 
-from temporal_state.temporal._names import Occurrences, digest, digest_of_payloads
-from temporal_state.temporal._wire import HEADER, CallHeader
+from temporal_state.runs import digest, step_key
+from temporal_state.temporal._call_header import CallHeader
+from temporal_state.temporal._lineage import Lineage
+from temporal_state.temporal._names import STEP_NAME, Occurrences, digest_of_payloads
+from temporal_state.temporal._wire import HEADER
 
 log = logging.getLogger("temporal_state")
 
 
 class HeaderWriter:
-    """Names the calls of one run, by their content, and tells the activities their names."""
+    """Names the calls of one run, by their content, and tells the activities their names.
+
+    Attributes:
+        children: The keys of the child calls of the last completion, by their sequence numbers.
+        lineage: What the run was told when it started.
+    """
 
     def __init__(self, info: Info, *, recorded: bool) -> None:
+        self.children: dict[int, str] = {}
+        self.lineage = Lineage()
         self._info = info
         self._started = info.workflow_start_time if recorded else None
         self._calls = Occurrences()
         self._local: dict[int, tuple[str, str]] = {}
         self._backing_off: defaultdict[str, list[str]] = defaultdict(list)
 
+    def begin(self, act: WorkflowActivation) -> None:
+        """Learn what the run is told, before its code runs."""
+        if act.jobs and act.jobs[0].HasField("initialize_workflow"):
+            self.lineage = Lineage.of(act.jobs[0].initialize_workflow)
+
     def write(self, act: WorkflowActivation, completion: WorkflowActivationCompletion) -> None:
         """Write a header into each activity that the workflow has just scheduled."""
         for job in act.jobs:
             if job.HasField("resolve_activity") and job.resolve_activity.is_local:
                 self._see_resolved(job)
+        self.children.clear()
         now = act.timestamp.ToDatetime(UTC)
         for command in completion.successful.commands:
             if command.HasField("schedule_activity"):
-                self._write(
-                    command.schedule_activity, now, self._content(command.schedule_activity)
-                )
+                call = command.schedule_activity
+                what = _what(call.activity_type, call.activity_id, call.arguments)
+                self._write(call, now, self._content(what))
             elif command.HasField("schedule_local_activity"):
                 self._write_local(command.schedule_local_activity, now)
+            elif command.HasField("start_child_workflow_execution"):
+                self._tell_child(command.start_child_workflow_execution)
+            elif command.HasField("continue_as_new_workflow_execution") and self.lineage.home:
+                # The follower writes the same, and its checkpoints' number, if the run has one.
+                told = self.lineage.of_continued(0).to_payload()
+                command.continue_as_new_workflow_execution.headers[HEADER].CopyFrom(told)
 
-    def _write(self, call: Any, now: datetime, content: str, step: str | None = None) -> str:
-        step = step or digest(content, str(self._calls.next(content)))
-        info = self._info
+    def _write(self, call: Any, now: datetime, content: str) -> None:
         header = CallHeader(
-            lineage=info.original_execution_run_id,
-            chain=info.first_execution_run_id,
-            step=step,
+            chain=self._info.first_execution_run_id,
+            content=content,
+            step=self._key(content),
             now=now,
             started=self._started,
+            lineage=self.lineage,
         )
         call.headers[HEADER].CopyFrom(header.to_payload())
-        return step
 
     def _write_local(self, call: Any, now: datetime) -> None:
         # After a long pause between attempts the SDK schedules the same call anew.
-        content = self._content(call)
-        paused = self._backing_off[content] if call.attempt > 1 else []
-        step = self._write(call, now, content, paused.pop(0) if paused else None)
-        self._local[call.seq] = (content, step)
+        what = _what(call.activity_type, call.activity_id, call.arguments)
+        paused = self._backing_off[what] if call.attempt > 1 else []
+        content = paused.pop(0) if paused else self._content(what)
+        self._write(call, now, content)
+        self._local[call.seq] = (what, content)
+
+    def _tell_child(self, call: Any) -> None:
+        content = self._content(digest("child", call.workflow_type, digest_of_payloads(call.input)))
+        self.children[call.seq] = self._key(content)
+        lineage = self.lineage.of_child(content)
+        if lineage is not None:
+            call.headers[HEADER].CopyFrom(lineage.to_payload())
 
     def _see_resolved(self, job: WorkflowActivationJob) -> None:
-        content, step = self._local.pop(job.resolve_activity.seq, ("", ""))
-        if step and job.resolve_activity.result.HasField("backoff"):
-            self._backing_off[content].append(step)
+        what, content = self._local.pop(job.resolve_activity.seq, ("", ""))
+        if content and job.resolve_activity.result.HasField("backoff"):
+            self._backing_off[what].append(content)
 
-    def _content(self, call: Any) -> str:
-        lineage = self._info.original_execution_run_id
-        return digest(lineage, call.activity_type, digest_of_payloads(call.arguments))
+    def _content(self, what: str) -> str:
+        return digest(what, str(self._calls.next(what)))
+
+    def _key(self, content: str) -> str:
+        return step_key(self._info.original_execution_run_id, content)
+
+
+def _what(activity_type: str, activity_id: str, arguments: Any) -> str:
+    if activity_id.startswith(STEP_NAME):
+        return digest("named", activity_type, activity_id)
+    return digest(activity_type, digest_of_payloads(arguments))

@@ -23,6 +23,7 @@ from temporal_state.temporal._attempts import Attempt, attempt_of, recorded
 from temporal_state.temporal._call import CURRENT_CALL, ActivityCall
 from temporal_state.temporal._failures import as_application_errors
 from temporal_state.temporal._recording import RecordingLane
+from temporal_state.temporal._reuse import Reuse
 from temporal_state.temporal._run import WorkflowRun, WorkflowSettings
 from temporal_state.temporal._wire import HEADER
 
@@ -36,6 +37,7 @@ class StateInterceptor(Interceptor):
         self.backend = backend
         self.settings = settings
         self.lane = lane
+        self.reuse = Reuse(backend.runs, lane)
 
     def does_the_same_as(self, other: "StateInterceptor") -> bool:
         """Return whether a worker that has one of the two needs the other."""
@@ -87,7 +89,11 @@ class _ActivityInbound(ActivityInboundInterceptor):
         self._attempt = attempt_of(call, self._root.lane)
         call.report = self._attempt.report if self._attempt is not None else None
         with as_application_errors():
-            return await recorded(self._attempt, super().execute_activity(input))
+            found = await self._root.reuse.find(call, self._attempt, input.fn)
+            if found is not None:
+                return found
+            result = await recorded(self._attempt, super().execute_activity(input))
+            return await self._root.reuse.keep(self._attempt, call, input.fn, result)
 
 
 class _ActivityOutbound(ActivityOutboundInterceptor):

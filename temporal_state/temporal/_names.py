@@ -5,11 +5,15 @@ calls. So a call is named by the run, its content, and how many calls of that co
 it; counted in workflow code, which Temporal repeats the same way.
 """
 
-import hashlib
 import threading
 from collections.abc import Iterable
 
 from temporalio.api.common.v1 import Payload
+
+from temporal_state.runs import digest
+
+STEP_NAME = "step:"
+"""What an activity id starts with, if its user names the step, whatever its input."""
 
 
 class Occurrences:
@@ -26,16 +30,6 @@ class Occurrences:
             count = self._seen.get(key, 0)
             self._seen[key] = count + 1
         return count
-
-
-def digest(*parts: str | bytes) -> str:
-    """Return 128 bits of BLAKE2b of the parts, in hexadecimal; ("a", "b") is not ("ab",)."""
-    hasher = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        data = part if isinstance(part, bytes) else part.encode()
-        hasher.update(len(data).to_bytes(8, "big"))
-        hasher.update(data)
-    return hasher.hexdigest()
 
 
 def digest_of_payloads(payloads: Iterable[Payload]) -> str:

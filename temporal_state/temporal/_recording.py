@@ -13,11 +13,18 @@ from temporalio.runtime import Runtime
 from temporalio.worker import Worker, WorkflowInstanceDetails
 
 from temporal_state.errors import ConfigurationError
-from temporal_state.runs import Patch, Runs
-from temporal_state.temporal._capture import Capture, CaptureSettings, Redact, ValueEncoder
+from temporal_state.runs import Json, Patch, RunRef, Runs, Value
+from temporal_state.temporal._call_header import CallHeader
+from temporal_state.temporal._capture import (
+    Capture,
+    CaptureSettings,
+    Redact,
+    ValueEncoder,
+    captured,
+)
 from temporal_state.temporal._follower import Follower, FollowerSettings
 from temporal_state.temporal._recorder import Recorder, RecorderSettings
-from temporal_state.temporal._wire import CallHeader
+from temporal_state.temporal._values import restored
 
 log = logging.getLogger("temporal_state")
 
@@ -34,6 +41,9 @@ class Recording:
         capture_limit: Most bytes of one value; of larger ones only the size is kept.
         redact: Looks at each value before it is kept, and before any codec.
         exclude: Workflow types that are not recorded.
+        before_ack: Whether the result of an activity is recorded before Temporal learns of it, so
+            that an attempt that is repeated after a crash returns it: of all, or of those named.
+        ack_timeout: How long an activity waits for that at most.
         checkpoint_every: A checkpoint after so many closed steps, ...
         checkpoint_interval: ... and after this long, if any step was closed since.
         flush_interval: What was seen waits at most this long before it is written.
@@ -46,6 +56,8 @@ class Recording:
     capture_limit: int = 128 * 1024
     redact: Redact | None = None
     exclude: Collection[str] = ()
+    before_ack: bool | Collection[str] = False
+    ack_timeout: timedelta = timedelta(seconds=5)
     checkpoint_every: int = 10
     checkpoint_interval: timedelta = timedelta(seconds=30)
     flush_interval: timedelta = timedelta(milliseconds=500)
@@ -94,6 +106,35 @@ class RecordingLane:
             self.worker,
         )
         return Follower(det.info, settings, self.tell)
+
+    @property
+    def ack_timeout(self) -> timedelta:
+        """How long an activity waits for the record of its result."""
+        return self.recording.ack_timeout if self.recording is not None else timedelta()
+
+    def acknowledges(self, activity_type: str) -> bool:
+        """Return whether results of an activity are recorded before Temporal learns of them."""
+        if self.recording is None:
+            return False
+        chosen = self.recording.before_ack
+        return chosen if isinstance(chosen, bool) else activity_type in chosen
+
+    async def stored(self, ref: RunRef, payload: Payload, step: str) -> Json:
+        """Return a result as it is kept."""
+        value = captured("result", payload, self.capture.limit, step)
+        return await ValueEncoder(
+            self.capture, self._converter, asyncio.get_running_loop()
+        ).encode_value(value, ref)
+
+    async def restored(self, namespace: str, workflow_id: str, value: Value) -> Payload:
+        """Return the payload of a kept value, as it was before the codec.
+
+        Args:
+            namespace: Of the run whose value it is.
+            workflow_id: Of that run.
+            value: A value that was not dropped.
+        """
+        return await restored(self._converter, namespace, workflow_id, value)
 
     async def header_in(self, payload: Payload | None) -> CallHeader | None:
         """Return what a workflow wrote for its activity; ``None`` if nothing readable is there.

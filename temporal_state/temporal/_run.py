@@ -14,7 +14,8 @@ from temporal_state.documents import Layout
 from temporal_state.errors import ContextError
 from temporal_state.temporal._budget import MarkerBudget
 from temporal_state.temporal._follower import Notes
-from temporal_state.temporal._runner import NOTES
+from temporal_state.temporal._lineage import Lineage
+from temporal_state.temporal._runner import LINEAGE, NOTES
 
 _ATTRIBUTE = "__temporal_state_run"
 
@@ -54,6 +55,12 @@ class WorkflowRun:
         """Return what passes between the calling code and its follower, if it has one."""
         function = workflow.extern_functions().get(NOTES)
         return None if function is None else function()
+
+    @staticmethod
+    def lineage_here() -> Lineage:
+        """Return where the calling code's run comes from."""
+        function = workflow.extern_functions().get(LINEAGE)
+        return Lineage() if function is None else function()
 
     @staticmethod
     def current() -> "WorkflowRun":

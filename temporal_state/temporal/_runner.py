@@ -24,18 +24,27 @@ log = logging.getLogger("temporal_state")
 NOTES = "temporal_state_notes"
 """The extern function by which workflow code reaches its follower's notes."""
 
+LINEAGE = "temporal_state_lineage"
+"""The extern function by which workflow code learns where its run comes from."""
+
 Follow: TypeAlias = Callable[[WorkflowInstanceDetails], Follower | None]
 
 
 class _FollowedInstance(WorkflowInstance):
     """A workflow instance, with its follower looking on."""
 
-    def __init__(self, inner: WorkflowInstance, info: Info, follower: Follower | None) -> None:
+    def __init__(
+        self, inner: WorkflowInstance, headers: HeaderWriter, follower: Follower | None
+    ) -> None:
         self._inner = inner
-        self._headers = HeaderWriter(info, recorded=follower is not None)
+        self._headers = headers
         self._follower = follower
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
+        try:
+            self._headers.begin(act)
+        except Exception:
+            log.exception("run %s does not know which run it takes over from", act.run_id)
         completion = self._inner.activate(act)
         try:
             self._headers.write(act, completion)
@@ -43,7 +52,7 @@ class _FollowedInstance(WorkflowInstance):
             log.exception("activities of run %s are not told which run they belong to", act.run_id)
         if self._follower is not None:
             try:
-                self._follower.see(act, completion)
+                self._follower.see(act, completion, self._headers.children)
             except Exception:
                 log.exception("run %s is no longer recorded by this worker", act.run_id)
                 self._follower = None
@@ -116,8 +125,11 @@ def _followed(
         follower = follow(det) if follow is not None else None
     except Exception:
         log.exception("run %s is not recorded by this worker", det.info.run_id)
+    headers = HeaderWriter(det.info, recorded=follower is not None)
+    functions: dict[str, Callable[..., Any]] = {**det.extern_functions}
+    functions[LINEAGE] = lambda: headers.lineage
     if follower is not None:
         notes = follower.notes
-        functions = {**det.extern_functions, NOTES: lambda: notes}
-        det = replace(det, extern_functions=functions)
-    return _FollowedInstance(create(det), det.info, follower)
+        functions[NOTES] = lambda: notes
+    det = replace(det, extern_functions=functions)
+    return _FollowedInstance(create(det), headers, follower)

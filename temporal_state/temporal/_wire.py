@@ -5,14 +5,13 @@ so what was checked and measured is what is sent. The user's codec still applies
 languages can call the activities with a JSON object.
 """
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue, RetryPolicy
 
-from temporal_state.documents import RESERVED_KEY, dumps, from_text, loads, to_text
+from temporal_state.documents import RESERVED_KEY, dumps, loads
 from temporal_state.errors import InvalidValueError
 
 HEADER = "temporal-state"
@@ -46,7 +45,7 @@ def retry_policy(timeout: timedelta) -> RetryPolicy:
 
 def to_raw(value: Any) -> RawValue:
     """Return JSON values as they travel."""
-    return RawValue(_to_payload(value))
+    return RawValue(json_payload(value))
 
 
 def from_raw(raw: RawValue) -> Any:
@@ -63,59 +62,7 @@ def from_raw(raw: RawValue) -> Any:
     return loads(raw.payload.data)
 
 
-def _to_payload(value: dict[str, Any]) -> Payload:
+def json_payload(value: dict[str, Any]) -> Payload:
+    """Return a JSON object as a payload."""
     # As the SDK's JSON converter does, in a tenth of the time: one is made for every activity.
     return Payload(metadata={"encoding": b"json/plain"}, data=dumps(value))
-
-
-def checkpoints_to(number: int) -> Payload:
-    """Return the header that tells a continued run the number of its chain's last checkpoint."""
-    return _to_payload({"checkpoints": number})
-
-
-def checkpoints_from(payload: Payload) -> int:
-    """Return the number that `checkpoints_to` wrote."""
-    return int(loads(payload.data)["checkpoints"])
-
-
-@dataclass(frozen=True)
-class CallHeader:
-    """What workflow code tells an activity about the call, so that both agree on what it is.
-
-    Attributes:
-        lineage: The run id that survives resets: changes are named by it.
-        chain: The run id that the whole chain shares: the own document is found by it.
-        step: The name of the call by its content, the same whenever the workflow repeats it.
-        now: The workflow's time when it made the call.
-        started: When the run started, which tells where its record lies; ``None`` if the run is
-            not recorded.
-    """
-
-    lineage: str
-    chain: str
-    step: str
-    now: datetime
-    started: datetime | None
-
-    def to_payload(self) -> Payload:
-        """Return the header's value."""
-        value = {
-            "lineage": self.lineage,
-            "chain": self.chain,
-            "step": self.step,
-            "now": to_text(self.now),
-            "started": to_text(self.started) if self.started else None,
-        }
-        return _to_payload(value)
-
-    @classmethod
-    def from_payload(cls, payload: Payload) -> "CallHeader":
-        """Return the header that `to_payload` wrote."""
-        value = loads(payload.data)
-        return cls(
-            value["lineage"],
-            value["chain"],
-            value["step"],
-            from_text(value["now"]),
-            from_text(value["started"]) if value.get("started") else None,
-        )

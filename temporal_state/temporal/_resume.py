@@ -1,0 +1,294 @@
+"""Starts a run again, such that only what had not completed is executed.
+
+The new run has the recorded type, input and options, and a header that says whose results it takes
+over; all else happens on the activities' side (see `_reuse`). So it works after the code changed,
+after Temporal has dropped the history, and on another cluster: all it needs is the record.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio.api.common.v1 import Payload, SearchAttributes
+from temporalio.client import (
+    Client,
+    Interceptor,
+    OutboundInterceptor,
+    StartWorkflowInput,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+)
+from temporalio.common import (
+    RawValue,
+    RetryPolicy,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.converter import decode_typed_search_attributes
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from temporal_state.backend import StateBackend
+from temporal_state.errors import ConflictError, NotRecordedError
+from temporal_state.runs import Run, Source, Step, Takeover, Value
+from temporal_state.temporal._lineage import Lineage
+from temporal_state.temporal._values import restored, to_payload
+from temporal_state.temporal._wire import HEADER
+
+log = logging.getLogger("temporal_state")
+
+PATIENCE = timedelta(seconds=5)
+NAP = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePlan:
+    """What resuming a run will do, before it is done.
+
+    Attributes:
+        run: The run that is resumed.
+        taken_over: Steps whose recorded result is returned instead of running them again.
+        repeated: Steps that completed, and will run again since no result of theirs was kept.
+        executed: Steps that had not completed, or are to be done again (``from_step``).
+        children: Child workflows: they start again, and their steps are resumed by the same rule.
+    """
+
+    run: Run
+    source: Source
+    taken_over: Sequence[Step]
+    repeated: Sequence[Step]
+    executed: Sequence[Step]
+    children: Sequence[Step]
+
+
+async def plan_resume(
+    client: Client,
+    backend: StateBackend,
+    workflow_id: str,
+    run_id: str | None = None,
+    *,
+    namespace: str | None = None,
+    from_step: int | None = None,
+) -> ResumePlan:
+    """Return what `resume` with the same arguments would do, and do nothing.
+
+    Raises:
+        NotRecordedError: There is no record of such a run.
+        ConflictError: The run is still open, or has completed and ``from_step`` is not given.
+    """
+    run = await _settled(client, backend, workflow_id, run_id, namespace or client.namespace)
+    if run.status in {"completed", "continued_as_new"} and from_step is None:
+        raise ConflictError(
+            f"run {run.run_id} of {workflow_id!r} is {run.status}, so there is nothing to resume; "
+            "give from_step= to do it again from one of its steps"
+        )
+    source = Source(run.namespace, run.workflow_id, run.run_id, from_step)
+    steps = await backend.runs.steps(workflow_id, run_id=run.run_id, namespace=run.namespace)
+    plan = ResumePlan(run, source, [], [], [], [])
+    for step in steps:
+        _sort(plan, step, again=from_step is not None and step.number >= from_step)
+    return plan
+
+
+def _sort(plan: ResumePlan, step: Step, *, again: bool) -> None:
+    if step.kind == "timer":
+        return
+    if step.kind == "child":
+        kind = plan.children
+    elif again or step.status != "completed":
+        kind = plan.executed
+    elif step.kind == "nexus" or step.result is None or step.result.dropped is not None:
+        kind = plan.repeated
+    else:
+        kind = plan.taken_over
+    assert isinstance(kind, list)
+    kind.append(step)
+
+
+async def resume(
+    client: Client,
+    backend: StateBackend,
+    workflow_id: str,
+    run_id: str | None = None,
+    *,
+    namespace: str | None = None,
+    from_step: int | None = None,
+    args: Sequence[Any] | None = None,
+    **options: Any,
+) -> WorkflowHandle[Any, Any]:
+    """Start a run anew that takes over all that another has completed; return its handle.
+
+    The new run has the workflow id, type, task queue, input, memo, search attributes, timeouts and
+    retry policy of the old one. Steps that completed without a recorded result run again, and are
+    logged before the start; `plan_resume` tells beforehand.
+
+    Args:
+        client: Where the new run starts; another namespace or cluster than the old run's is fine.
+        backend: The store with the record. The workers of the new run need one on the same store.
+        workflow_id: Whose run is resumed.
+        run_id: Which of its runs; by default the newest.
+        namespace: Of the old run; by default the client's.
+        from_step: Steps from this number on run again, whether or not they had completed.
+        args: The new run's input, if it differs from the recorded one.
+        **options: Of `Client.start_workflow`, where they differ: ``workflow``, ``id``,
+            ``task_queue``, ``memo``, ``retry_policy`` and all others.
+
+    Raises:
+        NotRecordedError: There is no record of such a run, or none of its input.
+        ConflictError: A run of the workflow id is open; or this one completed and ``from_step`` is
+            not given.
+    """
+    plan = await plan_resume(
+        client, backend, workflow_id, run_id, namespace=namespace, from_step=from_step
+    )
+    for step in plan.repeated:
+        log.warning(
+            "step %d (%s) of %s completed, and runs again since its result was not recorded",
+            step.number,
+            step.name,
+            workflow_id,
+        )
+    return await start(client, backend, plan, args=args, **options)
+
+
+async def start(
+    client: Client,
+    backend: StateBackend,
+    plan: ResumePlan,
+    *,
+    args: Sequence[Any] | None = None,
+    **options: Any,
+) -> WorkflowHandle[Any, Any]:
+    """Start the run that a plan is for; see `resume`."""
+    run = plan.run
+    home = await Takeover(backend.runs).home_of(run)
+    told = _Tells(Lineage(plan.source, home).to_payload())
+    config = client.config()
+    config["interceptors"] = [*config["interceptors"], told]
+    workflow = options.pop("workflow", run.workflow_type)
+    given = {**await _recorded_options(client, run), **options}
+    try:
+        return await Client(**config).start_workflow(
+            workflow, args=await _input(client, run) if args is None else args, **given
+        )
+    except WorkflowAlreadyStartedError as error:
+        raise ConflictError(
+            f"a run of {given['id']!r} is open; wait for its end or terminate it, or give id="
+        ) from error
+
+
+async def _settled(
+    client: Client, backend: StateBackend, workflow_id: str, run_id: str | None, namespace: str
+) -> Run:
+    """Return the record, once it has caught up with a run that Temporal knows to be closed."""
+    known = await _describe(client, workflow_id, run_id, namespace)
+    if known is not None and known.status == WorkflowExecutionStatus.RUNNING:
+        raise ConflictError(
+            f"run {known.run_id} of {workflow_id!r} is open, so there is nothing to resume; "
+            "terminate it first if it cannot end by itself"
+        )
+    run_id = known.run_id if known is not None else run_id
+    patience = PATIENCE.total_seconds() if known is not None else 0
+    deadline = asyncio.get_running_loop().time() + patience
+    while True:
+        run = await backend.runs.get(workflow_id, run_id=run_id, namespace=namespace)
+        if run is not None and run.ended is not None:
+            break
+        if asyncio.get_running_loop().time() > deadline:
+            break
+        await asyncio.sleep(NAP)
+    if run is None:
+        raise NotRecordedError(
+            f"there is no record of run {run_id or ''} of {workflow_id!r} in namespace "
+            f"{namespace!r} of {backend!r}; look at the store, the app and the namespace"
+        )
+    if run.kind != "workflow":
+        raise ConflictError(f"{workflow_id!r} is of kind {run.kind}; only workflows are resumed")
+    return run
+
+
+async def _describe(
+    client: Client, workflow_id: str, run_id: str | None, namespace: str
+) -> WorkflowExecutionDescription | None:
+    if client.namespace != namespace:
+        return None
+    try:
+        return await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
+    except RPCError as error:
+        if error.status == RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+
+
+async def _input(client: Client, run: Run) -> Sequence[Any]:
+    dropped = next((value.dropped for value in run.input if value.dropped), None)
+    if run.start is None or dropped is not None:
+        raise NotRecordedError(
+            f"the input of run {run.run_id} of {run.workflow_id!r} was not recorded "
+            f"({dropped or 'capture is off'}); give args="
+        )
+    return [RawValue(await _restored(client, run, value)) for value in run.input]
+
+
+async def _recorded_options(client: Client, run: Run) -> Mapping[str, Any]:
+    options: dict[str, Any] = {
+        "id": run.workflow_id,
+        "task_queue": run.task_queue,
+        "cron_schedule": run.cron or "",
+        "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        "id_conflict_policy": WorkflowIDConflictPolicy.FAIL,
+    }
+    if run.start is None:
+        return options
+    timeouts = ("execution_timeout", "run_timeout", "task_timeout")
+    options |= {name: getattr(run.start, name) for name in timeouts}
+    if run.start.retry is not None:
+        options["retry_policy"] = _retry_policy(run.start.retry)
+    kept = {k: v for k, v in run.start.memo.items() if v.dropped is None}
+    if kept:
+        options["memo"] = {k: RawValue(await _restored(client, run, v)) for k, v in kept.items()}
+    options["search_attributes"] = _search_attributes(run)
+    return options
+
+
+def _retry_policy(fields: Mapping[str, Any]) -> RetryPolicy:
+    maximum = fields["maximum_interval"]
+    return RetryPolicy(
+        initial_interval=timedelta(seconds=fields["initial_interval"] or 1),
+        backoff_coefficient=fields["backoff_coefficient"],
+        maximum_interval=timedelta(seconds=maximum) if maximum else None,
+        maximum_attempts=fields["maximum_attempts"],
+        non_retryable_error_types=fields["non_retryable_error_types"],
+    )
+
+
+def _search_attributes(run: Run) -> TypedSearchAttributes:
+    fields = run.start.search_attributes if run.start is not None else {}
+    payloads = {name: to_payload(value) for name, value in fields.items()}
+    return decode_typed_search_attributes(SearchAttributes(indexed_fields=payloads))
+
+
+async def _restored(client: Client, run: Run, value: Value) -> Payload:
+    return await restored(client.data_converter, run.namespace, run.workflow_id, value)
+
+
+@dataclass
+class _Tells(Interceptor):
+    """Puts a header on the workflows that a client starts: the SDK's own call takes none."""
+
+    header: Payload
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        header = self.header
+
+        class Outbound(OutboundInterceptor):
+            async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
+                input.headers = {**input.headers, HEADER: header}
+                return await super().start_workflow(input)
+
+        return Outbound(next)
