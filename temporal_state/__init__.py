@@ -28,11 +28,20 @@ with workflow.unsafe.imports_passed_through():
     )
     from temporal_state.runs import Checkpoint, Run, Source, Step
     from temporal_state.state import StateStore, build_state_store_path
-    from temporal_state.storage import ObjectStore, open_store
-    from temporal_state.temporal import Recording, ResumePlan, StatePlugin, plan_resume, resume
+    from temporal_state.storage import Compressed, ObjectStore, Transform, open_store
+    from temporal_state.temporal import (
+        CodecTransform,
+        Recording,
+        ResumePlan,
+        StatePlugin,
+        plan_resume,
+        resume,
+    )
 
 __all__ = [
     "Checkpoint",
+    "CodecTransform",
+    "Compressed",
     "ConfigurationError",
     "ConflictError",
     "ContextError",
@@ -62,6 +71,7 @@ __all__ = [
     "StoreTimeoutError",
     "TokenExpiredError",
     "TooLargeError",
+    "Transform",
     "build_state_store_path",
     "configure",
     "errors",

@@ -5,11 +5,13 @@ It stays open for the life of the process, so that a script needs no ceremony.
 
 import os
 import threading
+from collections.abc import Sequence
 from weakref import WeakSet
 
 from temporal_state.backend import StateBackend
 from temporal_state.documents import DEFAULT_LIMITS, Clock, Limits, utc_now
-from temporal_state.storage import ObjectStore
+from temporal_state.errors import ConfigurationError
+from temporal_state.storage import ObjectStore, Transform
 
 _lock = threading.Lock()
 _default: StateBackend | None = None
@@ -23,15 +25,26 @@ def configure(
     tenant: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
     clock: Clock = utc_now,
+    transform: Transform | Sequence[Transform] | None = None,
 ) -> StateBackend:
     """Set the process's default backend, and return it.
 
     Takes what `StateBackend.open` takes, or a `StateBackend`, whose own settings then hold.
     Code that already uses the former default goes on with it.
+
+    Raises:
+        ConfigurationError: As `StateBackend.open`, or ``transform`` is given with a `StateBackend`.
     """
     global _default  # noqa: PLW0603 one default per process is the point
     if not isinstance(backend, StateBackend):
-        backend = StateBackend.open(backend, app=app, tenant=tenant, limits=limits, clock=clock)
+        backend = StateBackend.open(
+            backend, app=app, tenant=tenant, limits=limits, clock=clock, transform=transform
+        )
+    elif transform is not None:  # who asks for encryption must not go without in silence
+        raise ConfigurationError(
+            f"transform= has no effect on {backend!r}, which is open to be used as it is; give it "
+            "to StateBackend.open"
+        )
     with _lock:
         _default = backend
     return backend

@@ -6,6 +6,7 @@ script may share one; it counts its users and closes with the last.
 
 import os
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -21,7 +22,7 @@ from temporal_state.documents import (
 )
 from temporal_state.errors import ConfigurationError
 from temporal_state.runs import OwnDocuments, Runs
-from temporal_state.storage import LocalStore, ObjectStore, open_store
+from temporal_state.storage import LocalStore, ObjectStore, Transform, TransformedStore, open_store
 
 DEFAULT_URL = "./local/tmp"
 DEFAULT_APP = "default"
@@ -41,6 +42,8 @@ class StateBackend:
     Attributes:
         url: Where the store lies, as it was given.
         layout: The application and tenant, and where their objects lie.
+        store: Where the objects lie, as they were before any transform.
+        transforms: What is done to objects on their way there.
         documents: The documents of the application.
         own_documents: The own documents of its runs.
         runs: The records of its runs.
@@ -54,11 +57,13 @@ class StateBackend:
         layout: Layout,
         limits: Limits,
         clock: Clock,
+        transforms: Sequence[Transform] = (),
     ) -> None:
         self.url = url
         self.layout = layout
-        self.store = store
-        engine = Engine(store, limits, clock)
+        self.transforms = tuple(transforms)
+        self.store = TransformedStore(store, *transforms) if transforms else store
+        engine = Engine(self.store, limits, clock)
         self.documents = Documents(engine, layout)
         self.own_documents = OwnDocuments(engine, layout)
         self.runs = Runs(engine, layout, self.own_documents)
@@ -74,6 +79,7 @@ class StateBackend:
         tenant: str | None = None,
         limits: Limits = DEFAULT_LIMITS,
         clock: Clock = utc_now,
+        transform: Transform | Sequence[Transform] | None = None,
     ) -> Self:
         """Return a backend that opens its store when it is entered with ``async with``.
 
@@ -85,6 +91,9 @@ class StateBackend:
             tenant: One tenant of it; nothing of one tenant is visible to another.
             limits: How large documents may be, how long the store may take, and more.
             clock: Tells the time where Temporal does not.
+            transform: What is done to objects before they are stored, such as `Compressed` or
+                `CodecTransform`; of several, the first is done first. Names of objects, and with
+                them ids, are not transformed.
 
         Raises:
             ConfigurationError: The URL is none that we know.
@@ -104,6 +113,7 @@ class StateBackend:
             layout=Layout(app or os.environ.get(APP_VARIABLE) or DEFAULT_APP, tenant),
             limits=limits,
             clock=clock,
+            transforms=_as_sequence(transform),
         )
 
     def __repr__(self) -> str:
@@ -114,6 +124,11 @@ class StateBackend:
     def limits(self) -> Limits:
         """The limits that operations keep."""
         return self.documents.engine.limits
+
+    @property
+    def clock(self) -> Clock:
+        """Tells the time where Temporal does not."""
+        return self.documents.engine.clock
 
     async def start(self) -> None:
         """Open the store for one more user; each must `close` it."""
@@ -164,6 +179,12 @@ class StateBackend:
         The path starts with the root as it was given, so a relative root gives a relative path.
         """
         return join_location(self.url, self.layout.document(id, type).key)
+
+
+def _as_sequence(transform: Transform | Sequence[Transform] | None) -> Sequence[Transform]:
+    if transform is None:
+        return ()
+    return transform if isinstance(transform, Sequence) else (transform,)
 
 
 def join_location(url: str, key: str) -> str:

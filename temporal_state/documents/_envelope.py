@@ -13,10 +13,17 @@ from temporal_state.documents._json import check_foreign, dumps, loads
 from temporal_state.documents._layout import Address
 from temporal_state.documents._times import from_text, to_text
 from temporal_state.documents._tokens import TokenWindow
-from temporal_state.errors import DamagedObjectError
+from temporal_state.errors import ConfigurationError, DamagedObjectError
+from temporal_state.storage import missing_transform
 
 RESERVED_KEY = "$temporal_state"
 SCHEMA = 1
+_KNOWN = frozenset(
+    {
+        *("schema", "id", "type", "version", "rev", "created", "updated", "expires", "expires_at"),
+        *("tokens", "floor", "tx", "deleted"),
+    }
+)
 
 
 @dataclass(slots=True)
@@ -32,6 +39,7 @@ class Envelope:
         expires_at: When the whole document is as good as deleted.
         tokens: Which changes have been applied.
         deleted: Whether this is a tombstone, kept for its tokens and version.
+        unknown: What a newer version of the same schema knows besides; kept as it is.
         result: What the change being made returns besides the state; not kept here.
     """
 
@@ -44,6 +52,7 @@ class Envelope:
     expires_at: datetime | None = None
     tokens: TokenWindow = field(default_factory=TokenWindow)
     deleted: bool = True
+    unknown: dict[str, Any] = field(default_factory=dict)
     result: Any = None
 
     @classmethod
@@ -52,6 +61,7 @@ class Envelope:
 
         Raises:
             DamagedObjectError: It is not what was written under this address.
+            ConfigurationError: It was written through a transform that this process lacks.
         """
         if data is None:
             return cls(address)
@@ -94,6 +104,7 @@ class Envelope:
             expires_at=from_text(meta["expires_at"]) if meta["expires_at"] else None,
             tokens=TokenWindow.from_json(meta["tokens"], meta["floor"]),
             deleted=bool(meta["deleted"]),
+            unknown={name: value for name, value in meta.items() if name not in _KNOWN},
         )
 
     def encode(self) -> tuple[bytes, bytes]:
@@ -119,6 +130,7 @@ class Envelope:
             "floor": floor,
             "tx": None,
             "deleted": self.deleted,
+            **self.unknown,
         }
 
     def expire(self, now: datetime) -> None:
@@ -166,6 +178,8 @@ def _load(address: Address, data: bytes) -> dict[str, Any]:
     try:
         state = loads(data)
     except ValueError as error:
+        if missing := missing_transform(data):
+            raise ConfigurationError(f"document {address} ({address.key}) is {missing}") from error
         raise damaged(address, f"it is not JSON ({error}, {len(data)} bytes)") from error
     if not isinstance(state, dict):
         raise damaged(address, f"it is a JSON {type(state).__name__}, not an object")

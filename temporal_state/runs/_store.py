@@ -9,7 +9,12 @@ from typing import Any
 
 from temporal_state.documents import DocumentHandle, Engine, Layout, dumps
 from temporal_state.documents import loads as load_json
-from temporal_state.errors import ConflictError, DamagedObjectError, InvalidValueError
+from temporal_state.errors import (
+    ConfigurationError,
+    ConflictError,
+    DamagedObjectError,
+    InvalidValueError,
+)
 from temporal_state.runs._decode import optional_value, to_checkpoint, to_run, to_step
 from temporal_state.runs._merge import Json, merge_attempt
 from temporal_state.runs._own import ChainRef, OwnDocuments
@@ -17,7 +22,7 @@ from temporal_state.runs._patch import Patch, merge_record, merge_steps
 from temporal_state.runs._records import CLOSED, Checkpoint, Run, Step, Value
 from temporal_state.runs._refs import RUN_FILE, RunLayout, RunRef, chunk_of
 from temporal_state.runs._takeover import Takeover
-from temporal_state.storage import ObjectStore, encode_name
+from temporal_state.storage import ObjectStore, encode_name, missing_transform
 
 SCHEMA = 1
 PAGE = 1000
@@ -262,6 +267,8 @@ class Runs:
         try:
             record = load_json(data)
         except ValueError as error:
+            if missing := missing_transform(data):
+                raise ConfigurationError(f"the record {key} is {missing}") from error
             raise DamagedObjectError(
                 f"the record {key} is damaged ({error}); move it away"
             ) from error

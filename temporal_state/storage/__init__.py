@@ -3,8 +3,10 @@
 Nothing here knows of documents, runs or Temporal.
 """
 
+from temporal_state.storage._compress import Compressed
 from temporal_state.storage._keys import check_key, check_prefix
 from temporal_state.storage._local import LocalStore
+from temporal_state.storage._marks import ENCODED, missing_transform
 from temporal_state.storage._memory import MemoryStore
 from temporal_state.storage._names import (
     KEPT_OF_LONG,
@@ -15,20 +17,26 @@ from temporal_state.storage._names import (
 )
 from temporal_state.storage._open import open_store
 from temporal_state.storage._protocol import Change, Object, ObjectInfo, ObjectStore
+from temporal_state.storage._transform import Transform, TransformedStore
 
 __all__ = [
+    "ENCODED",
     "KEPT_OF_LONG",
     "MAX_ENCODED",
     "Change",
+    "Compressed",
     "LocalStore",
     "MemoryStore",
     "Object",
     "ObjectInfo",
     "ObjectStore",
+    "Transform",
+    "TransformedStore",
     "check_key",
     "check_prefix",
     "decode_name",
     "encode_name",
     "encode_prefix",
+    "missing_transform",
     "open_store",
 ]

@@ -41,8 +41,8 @@ class Combiner:
         self._width = width
         self._lock = threading.Lock()
         self._working = 0
-        self._waiting: dict[str, list[_Waiter]] = {}
-        self._behind: dict[str, list[_Waiter]] = {}  # who came while their key was in a commit
+        self._waiting: dict[str, list[Waiter]] = {}
+        self._behind: dict[str, list[Waiter]] = {}  # who came while their key was in a commit
 
     def submit(self, key: str, change: Change) -> Future[None]:
         """Queue a change; the future is done when it is durable, or has what went wrong.
@@ -52,7 +52,7 @@ class Combiner:
         Raises:
             RuntimeError: The executor was shut down.
         """
-        waiter = _Waiter(change)
+        waiter = Waiter(change)
         with self._lock:
             queue = self._behind.get(key, self._waiting.get(key))
             if queue is None:
@@ -68,13 +68,13 @@ class Combiner:
 
     def _work(self) -> None:
         while queues := self._take():
-            groups = {key: _Group(waiters) for key, waiters in queues.items()}
+            groups = {key: Group(waiters) for key, waiters in queues.items()}
             failures = self._run({key: group for key, group in groups.items() if group})
             self._give_back(queues)
             for key, group in groups.items():
                 group.settle(failures.get(key))
 
-    def _take(self) -> dict[str, "list[_Waiter]"]:
+    def _take(self) -> dict[str, "list[Waiter]"]:
         with self._lock:
             keys = [key for key, _ in zip(self._waiting, range(self._width), strict=False)]
             self._behind.update((key, []) for key in keys)
@@ -82,7 +82,7 @@ class Combiner:
                 self._working -= 1
             return {key: self._waiting.pop(key) for key in keys}
 
-    def _run(self, groups: "Mapping[str, _Group]") -> Mapping[str, BaseException]:
+    def _run(self, groups: "Mapping[str, Group]") -> Mapping[str, BaseException]:
         if not groups:
             return {}
         try:
@@ -97,7 +97,7 @@ class Combiner:
                     self._waiting[key] = queue
 
 
-class _Waiter:
+class Waiter:
     """A change, and the future of the caller who waits for it."""
 
     def __init__(self, change: Change) -> None:
@@ -107,6 +107,7 @@ class _Waiter:
         self.tentative = True  # rests on bytes that only the commit at hand would store
 
     def apply(self, data: bytes | None) -> bytes | None:
+        """Return what the change makes of the bytes; keep what it raises for its caller."""
         self.failure = None
         try:
             return self.change(data)
@@ -118,16 +119,17 @@ class _Waiter:
         return None
 
 
-class _Group:
-    """The changes of one key that one commit applies in order."""
+class Group:
+    """The changes of one key that one commit applies in order; false if nobody waits for any."""
 
-    def __init__(self, waiters: Sequence[_Waiter]) -> None:
+    def __init__(self, waiters: Sequence[Waiter]) -> None:
         self._waiters = [w for w in waiters if w.future.set_running_or_notify_cancel()]
 
     def __bool__(self) -> bool:
         return bool(self._waiters)
 
     def fold(self, data: bytes | None) -> bytes | None:
+        """Return what all changes together make of the bytes; it may run again on others."""
         changed = False
         for waiter in self._waiters:
             result = waiter.apply(data)
@@ -137,6 +139,7 @@ class _Group:
         return data if changed else None
 
     def settle(self, failure: BaseException | None) -> None:
+        """Tell each caller its own outcome, after a commit that failed or not."""
         # Who came after the first change has seen bytes that a failed commit never stored. Neither
         # "nothing to do" nor an error of its own can be trusted then.
         for waiter in self._waiters:

@@ -10,6 +10,7 @@ from temporal_state.temporal._recording import UNRECORDED, Recording
 from temporal_state.temporal._resume import ResumePlan, plan_resume, resume
 from temporal_state.temporal._reuse import BEFORE_ACK, NEVER_REUSE
 from temporal_state.temporal._run import WorkflowRun
+from temporal_state.temporal._transform import CodecTransform
 from temporal_state.temporal._workflow import perform_in_workflow
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "UNRECORDED",
     "ActivityCall",
     "Capture",
+    "CodecTransform",
     "Lineage",
     "Recording",
     "Redact",

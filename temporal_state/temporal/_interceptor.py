@@ -43,9 +43,12 @@ class StateInterceptor(Interceptor):
         """Return whether a worker that has one of the two needs the other."""
         if (self.settings, self.lane.recording) != (other.settings, other.lane.recording):
             return False
-        url = self.backend.store.url
-        shared = url == other.backend.store.url and url != "memory://"
-        return shared or self.backend is other.backend
+        ours, theirs = self.backend, other.backend
+        if ours is theirs:
+            return True
+        if (ours.transforms, ours.limits) != (theirs.transforms, theirs.limits):
+            return False
+        return ours.store.url == theirs.store.url != "memory://" and ours.clock == theirs.clock
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """See base class."""

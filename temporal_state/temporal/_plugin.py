@@ -6,7 +6,7 @@ Twice is once here; two different ones on one worker could only fight, so they a
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
@@ -27,8 +27,9 @@ from temporalio.worker import (
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from temporal_state.backend import StateBackend
+from temporal_state.documents import DEFAULT_LIMITS, Clock, Limits, utc_now
 from temporal_state.errors import ConfigurationError, StateError
-from temporal_state.storage import ObjectStore
+from temporal_state.storage import ObjectStore, Transform
 from temporal_state.temporal._activities import ACTIVITIES
 from temporal_state.temporal._interceptor import StateInterceptor
 from temporal_state.temporal._recording import Recording, RecordingLane
@@ -49,10 +50,17 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
 
     Args:
         backend: A URL or path, or a `StateBackend`; as `StateBackend.open` takes it.
-        app: The application whose state this is. Not together with a `StateBackend`.
+        app: The application whose state this is. Of a `StateBackend` no other than its own.
+        tenant: One tenant of it.
+        limits: How large documents may be, how long the store may take, and more.
+        clock: Tells the time where Temporal does not.
+        transform: What is done to objects before they are stored.
         recording: What is recorded of each run, and how; ``None`` records nothing.
         operation_timeout: How long one operation that workflow code awaits may take, all retries
             included; then it raises.
+
+    ``tenant``, ``limits``, ``clock`` and ``transform`` are those of `StateBackend.open`; a
+    `StateBackend` has its own.
     """
 
     def __init__(
@@ -60,15 +68,25 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         backend: str | os.PathLike[str] | ObjectStore | StateBackend | None = None,
         *,
         app: str | None = None,
+        tenant: str | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        clock: Clock = utc_now,
+        transform: Transform | Sequence[Transform] | None = None,
         recording: Recording | None = DEFAULT_RECORDING,
         operation_timeout: timedelta = timedelta(minutes=1),
     ) -> None:
-        if not isinstance(backend, StateBackend):
-            backend = StateBackend.open(backend, app=app)
-        elif app is not None and app != backend.layout.app:
-            raise ConfigurationError(
-                f"app={app!r} differs from the app {backend.layout.app!r} of the backend given; "
-                "leave app= away"
+        if isinstance(backend, StateBackend):
+            _refuse_another_app(backend, app)
+            _refuse(
+                backend,
+                tenant=tenant,
+                transform=transform,
+                limits=None if limits == DEFAULT_LIMITS else limits,
+                clock=None if clock == utc_now else clock,
+            )
+        else:
+            backend = StateBackend.open(
+                backend, app=app, tenant=tenant, limits=limits, clock=clock, transform=transform
             )
         self.backend = backend
         settings = WorkflowSettings(
@@ -169,7 +187,8 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
                     return True
                 raise ConfigurationError(
                     f"this worker has two different StatePlugins, for {other.backend!r} and "
-                    f"{self.backend!r}; give it one (a client's plugins are its workers' too)"
+                    f"{self.backend!r}, or with other settings; give it one (a client's plugins "
+                    "are its workers' too)"
                 )
         return False
 
@@ -177,6 +196,23 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         failures = config.get("workflow_failure_exception_types", [])
         config["workflow_failure_exception_types"] = [*failures, StateError]
         config["workflow_runner"] = _with_passthrough(config["workflow_runner"])
+
+
+def _refuse_another_app(backend: StateBackend, app: str | None) -> None:
+    if app is not None and app != backend.layout.app:
+        raise ConfigurationError(
+            f"app={app!r} differs from the app {backend.layout.app!r} of the backend given; "
+            "leave app= away"
+        )
+
+
+def _refuse(backend: StateBackend, **options: object) -> None:
+    given = [f"{name}=" for name, value in options.items() if value is not None]
+    if given:
+        raise ConfigurationError(
+            f"{', '.join(given)} cannot change {backend!r}, which has its own; give it to "
+            "StateBackend.open"
+        )
 
 
 def _with_passthrough(runner: WorkflowRunner) -> WorkflowRunner:

@@ -373,3 +373,15 @@ async def test_nothing_is_shared_between_apps_tenants_and_types(tmp_path):
         async with StateBackend.open(tmp_path, app=app, tenant=tenant) as backend:
             assert await backend.documents.get("a") == {"place": [app, tenant]}
             assert (await backend.documents.list()).ids == ["a"]
+
+
+async def test_what_a_newer_version_notes_in_the_envelope_is_kept(backend, documents):
+    await documents.merge("a", {"x": 1})
+    stored = await raw(backend)
+    stored["$temporal_state"]["seal"] = {"by": ["a newer version"]}
+    await backend.store.put(key_of(backend), orjson.dumps(stored))
+    await documents.merge("a", {"x": 2})
+    await documents.delete("a")
+    assert await documents.merge("a", {"y": 3}) == {"y": 3}
+    meta = (await raw(backend))["$temporal_state"]
+    assert (meta["seal"], meta["version"]) == ({"by": ["a newer version"]}, 4)

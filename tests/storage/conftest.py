@@ -4,7 +4,9 @@ What a store says of itself proves little, so tests read and write the bytes beh
 """
 
 import asyncio
+import hashlib
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -16,7 +18,8 @@ from typing import Protocol
 import pytest
 
 import temporal_state.errors
-from temporal_state.storage import LocalStore, MemoryStore, ObjectStore
+from temporal_state.errors import DamagedObjectError
+from temporal_state.storage import LocalStore, MemoryStore, ObjectStore, TransformedStore
 
 
 class Raw(Protocol):
@@ -60,20 +63,82 @@ class Dictionary:
         self._space.keys = sorted(self._space.objects)
 
 
+class Cipher:
+    """A transform with a random nonce and a digest: equal bytes never look equal, and all of them
+    may begin like anything."""
+
+    OVERHEAD = 32
+
+    def __init__(self, secret: bytes = b"secret") -> None:
+        self._secret = secret
+
+    async def encode(self, key: str, data: bytes) -> bytes:
+        return self.seal(data)
+
+    async def decode(self, key: str, data: bytes) -> bytes:
+        return self.unseal(data)
+
+    def seal(self, data: bytes) -> bytes:
+        nonce = secrets.token_bytes(16)
+        return nonce + self._digest(nonce, data) + self._mix(nonce, data)
+
+    def unseal(self, data: bytes) -> bytes:
+        nonce, digest = data[:16], data[16:32]
+        plain = self._mix(nonce, data[32:])
+        if digest != self._digest(nonce, plain):
+            raise DamagedObjectError("it was not sealed with this secret")
+        return plain
+
+    def _digest(self, nonce: bytes, data: bytes) -> bytes:
+        return hashlib.blake2b(nonce + data, digest_size=16, key=self._secret).digest()
+
+    def _mix(self, nonce: bytes, data: bytes) -> bytes:
+        stream = hashlib.shake_256(self._secret + nonce).digest(len(data))
+        size = len(data)
+        mixed = int.from_bytes(data, "big") ^ int.from_bytes(stream, "big")
+        return mixed.to_bytes(size, "big")
+
+
+class Sealed:
+    """Goes around a store that seals with a `Cipher`."""
+
+    def __init__(self, inner: Raw, cipher: Cipher) -> None:
+        self._inner, self._cipher = inner, cipher
+
+    def get(self, key: str) -> bytes | None:
+        found = self._inner.get(key)
+        return None if found is None else self._cipher.unseal(found)
+
+    def put(self, key: str, data: bytes) -> None:
+        self._inner.put(key, self._cipher.seal(data))
+
+    def delete(self, key: str) -> None:
+        self._inner.delete(key)
+
+
 @dataclass
 class Backend:
     store: ObjectStore
     raw: Raw
+    overhead: int = 0  # bytes that the store adds to each object
 
 
-@pytest.fixture(params=["local", "memory"])
+def _transformed(made: Backend) -> Backend:
+    cipher = Cipher()
+    store = TransformedStore(made.store, cipher)
+    return Backend(store, Sealed(made.raw, cipher), cipher.OVERHEAD)
+
+
+@pytest.fixture(params=["local", "memory", "transformed-local", "transformed-memory"])
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
-    if request.param == "local":
+    if request.param.endswith("local"):
         local = LocalStore(tmp_path / "root")
         made = Backend(local, Files(local.root))
     else:
         memory = MemoryStore()
         made = Backend(memory, Dictionary(memory))
+    if request.param.startswith("transformed"):
+        made = _transformed(made)
     await made.store.open()
     yield made
     await made.store.close()
