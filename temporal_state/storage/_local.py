@@ -152,6 +152,8 @@ class LocalStore:
         return opened
 
     def _closed(self) -> StoreError:
+        # Worth a retry, though it looks like the caller's mistake: a worker that is stopped in a
+        # hurry closes its store under activities that still run, and another one takes them over.
         return StoreError(f"the store at {self._root} is closed; call open() before using it")
 
     def _open(self) -> None:

@@ -137,7 +137,7 @@ class MemoryStore:
 
     @contextmanager
     def _ready(self) -> Iterator[_Space]:
-        if not self._is_open:
+        if not self._is_open:  # worth a retry, as in every store: see `LocalStore`
             raise StoreError(f"the store {self.url} is closed; call open() before using it")
         with self._space.lock:
             yield self._space
