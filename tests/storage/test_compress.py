@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import secrets
+import tracemalloc
 
 import pytest
 from backports import zstd
@@ -77,8 +78,11 @@ async def test_a_bomb_is_refused_before_it_fills_the_memory(inner):
     for data in (bomb, nameless):
         await inner.put("a.json", data)
         store = TransformedStore(inner, Compressed(max_size=1_000_000))
+        tracemalloc.start()
         with pytest.raises(DamagedObjectError, match=r"'a\.json' .* more than max_size"):
             await store.get("a.json")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        tracemalloc.stop()
 
 
 async def test_an_object_of_just_the_largest_size_is_read_back(inner):
