@@ -16,7 +16,7 @@ import random
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from temporal_state.errors import ConfigurationError, ConflictError
+from temporal_state.errors import ConfigurationError, ConflictError, DamagedObjectError
 from temporal_state.storage._combine import Group, Waiter
 from temporal_state.storage._compress import off_loop
 from temporal_state.storage._protocol import Change, Object, ObjectInfo, ObjectStore
@@ -191,11 +191,10 @@ class TransformedStore:
                 f"a transform does not work ({type(error).__name__}); give objects with encode(key,"
                 " data) and decode(key, data), and wrap a PayloadCodec in CodecTransform"
             ) from error
+        except DamagedObjectError as error:
+            raise _irreversible(str(error)) from error
         if returned != _PROBE:
-            raise ConfigurationError(
-                "the transforms do not give back what they got, so nothing written through them "
-                "could be read; give decode the exact reverse of encode"
-            )
+            raise _irreversible(f"{_PROBE!r} became {returned[:80]!r}")
         self._is_proven = True
 
 
@@ -233,6 +232,13 @@ class _Line:
 
 
 _Place: TypeAlias = tuple[asyncio.AbstractEventLoop, str]
+
+
+def _irreversible(what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the transforms do not give back what they got ({what}), so nothing written through them "
+        "could be read; give decode the exact reverse of encode"
+    )
 
 
 def _pause(attempt: int) -> float:

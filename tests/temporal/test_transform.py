@@ -299,7 +299,7 @@ async def test_a_codec_that_returns_another_payload_is_found_out_at_open(method)
             without = [Payload(data=p.data) for p in payloads]
             return await super().encode(without if method == "encode" else payloads)
 
-    with pytest.raises(DamagedObjectError):
+    with pytest.raises(ConfigurationError, match="do not give back"):
         await StateBackend.open("memory://", transform=CodecTransform(Forgetful())).start()
 
 
