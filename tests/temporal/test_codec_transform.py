@@ -435,7 +435,7 @@ async def test_a_plugin_takes_what_open_takes_and_no_backend_with_it(tmp_path, c
 async def test_two_plugins_are_one_only_if_they_store_alike(on_dev, tmp_path, codec):
     def worker(*transforms):
         plugins = [StatePlugin(tmp_path / "root", transform=t) for t in transforms]
-        return Worker(on_dev.client, task_queue="q", workflows=[Saves], plugins=plugins)
+        return Worker(on_dev.client, task_queue="alike", workflows=[Saves], plugins=plugins)
 
     worker(CodecTransform(codec), CodecTransform(codec))
     with pytest.raises(ConfigurationError, match="two different StatePlugins"):
