@@ -16,6 +16,7 @@ from temporal_state.storage._names import (
     encode_prefix,
 )
 from temporal_state.storage._open import open_store
+from temporal_state.storage._postgresql import PostgresStore
 from temporal_state.storage._protocol import Change, Object, ObjectInfo, ObjectStore
 from temporal_state.storage._transform import Transform, TransformedStore
 
@@ -30,6 +31,7 @@ __all__ = [
     "Object",
     "ObjectInfo",
     "ObjectStore",
+    "PostgresStore",
     "Transform",
     "TransformedStore",
     "check_key",

@@ -9,17 +9,25 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+import psycopg
 import pytest
 
 import temporal_state.errors
 from temporal_state.errors import DamagedObjectError
-from temporal_state.storage import LocalStore, MemoryStore, ObjectStore, TransformedStore
+from temporal_state.storage import (
+    LocalStore,
+    MemoryStore,
+    ObjectStore,
+    PostgresStore,
+    TransformedStore,
+)
 
 
 class Raw(Protocol):
@@ -116,6 +124,32 @@ class Sealed:
         self._inner.delete(key)
 
 
+class Rows:
+    def __init__(self, url: str, schema: str) -> None:
+        self._url = url
+        self._table = f'"{schema}".temporal_state_objects'
+
+    def get(self, key: str) -> bytes | None:
+        found = self._execute(f"SELECT data FROM {self._table} WHERE key = %s", key).fetchone()
+        return None if found is None else found[0]
+
+    def put(self, key: str, data: bytes) -> None:
+        # As somebody does by hand who has not heard of ETags.
+        self._execute(
+            f"INSERT INTO {self._table} (key, data) VALUES (%s, %s) "
+            "ON CONFLICT (key) DO UPDATE SET data = excluded.data",
+            key,
+            data,
+        )
+
+    def delete(self, key: str) -> None:
+        self._execute(f"DELETE FROM {self._table} WHERE key = %s", key)
+
+    def _execute(self, query: str, *arguments: object) -> psycopg.ClientCursor:
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            return connection.execute(query, arguments)
+
+
 @dataclass
 class Backend:
     store: ObjectStore
@@ -123,22 +157,44 @@ class Backend:
     overhead: int = 0  # bytes that the store adds to each object
 
 
-def _transformed(made: Backend) -> Backend:
-    cipher = Cipher()
-    store = TransformedStore(made.store, cipher)
-    return Backend(store, Sealed(made.raw, cipher), cipher.OVERHEAD)
+def in_files(request: pytest.FixtureRequest) -> Backend:
+    store = LocalStore(request.getfixturevalue("tmp_path") / "root")
+    return Backend(store, Files(store.root))
 
 
-@pytest.fixture(params=["local", "memory", "transformed-local", "transformed-memory"])
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
-    if request.param.endswith("local"):
-        local = LocalStore(tmp_path / "root")
-        made = Backend(local, Files(local.root))
-    else:
-        memory = MemoryStore()
-        made = Backend(memory, Dictionary(memory))
-    if request.param.startswith("transformed"):
-        made = _transformed(made)
+def in_memory(_request: pytest.FixtureRequest) -> Backend:
+    store = MemoryStore()
+    return Backend(store, Dictionary(store))
+
+
+def in_postgresql(request: pytest.FixtureRequest) -> Backend:
+    url, schema = request.getfixturevalue("postgres_url"), f"test_{uuid.uuid4().hex}"
+    return Backend(PostgresStore(f"{url}?schema={schema}"), Rows(url, schema))
+
+
+def transformed(
+    make: Callable[[pytest.FixtureRequest], Backend],
+) -> Callable[[pytest.FixtureRequest], Backend]:
+    def made(request: pytest.FixtureRequest) -> Backend:
+        inner, cipher = make(request), Cipher()
+        store = TransformedStore(inner.store, cipher)
+        return Backend(store, Sealed(inner.raw, cipher), cipher.OVERHEAD)
+
+    return made
+
+
+BACKENDS: dict[str, Callable[[pytest.FixtureRequest], Backend]] = {
+    "local": in_files,
+    "memory": in_memory,
+    "postgresql": in_postgresql,
+    "transformed-local": transformed(in_files),
+    "transformed-memory": transformed(in_memory),
+}
+
+
+@pytest.fixture(params=BACKENDS)
+async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
+    made = BACKENDS[request.param](request)
     await made.store.open()
     yield made
     await made.store.close()

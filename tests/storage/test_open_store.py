@@ -81,7 +81,9 @@ async def test_memory_with_a_name_is_shared():
         ("s3://bucket/prefix", "this version"),
         ("gs://bucket", "this version"),
         ("az://container", "this version"),
-        ("postgresql://host/db", "this version"),
+        ("postgresql://host/db?schema=", "schema"),
+        ("postgresql://host/db?nonsense=1", "libpq"),
+        ("postgresql://host/db#part", "%23"),
         ("https://example.com", "'https' is unknown.*file:///.*memory://"),
     ],
 )
@@ -93,7 +95,9 @@ def test_what_cannot_be_opened_says_what_can(url, match):
 @pytest.mark.parametrize(
     "url",
     [
-        "postgresql://user:s3cret@host/db",
+        "postgresql://user:s3cret@host/db?nonsense=1",
+        "postgresql://user:s3cret%zz@host/db",
+        "postgresql://user:a?s3cret@host/db",
         "postgresql://user:a/s3cret@host/db",
         "postgresql://user:a@s3cret@host/db",
         "s3://bucket/prefix?secret_access_key=s3cret",
