@@ -43,6 +43,14 @@ class PostgresServer:
     def url(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
     def start(self) -> None:
         settings = _SETTINGS | {"port": str(self.port), "unix_socket_directories": self._folder}
         options = [f"--{name}={value}" for name, value in settings.items()]
