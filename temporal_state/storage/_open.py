@@ -22,7 +22,7 @@ def open_store(url: str | os.PathLike[str]) -> ObjectStore:
 
     Args:
         url: A path (``~`` is the home directory), ``file:///absolute/path`` (percent-encoded, ``~``
-            is a character like any other), ``memory://`` (a new store each time) or
+            is a character like any other), ``memory://`` (a new store each time),
             ``memory://name`` (shared by name within the process), or
             ``postgresql://user@host/database?schema=name`` with any parameter of libpq.
 
