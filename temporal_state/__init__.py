@@ -9,6 +9,7 @@ with workflow.unsafe.imports_passed_through():
     from temporal_state.backend import StateBackend
     from temporal_state.documents import Document, Limits, Page, StateType
     from temporal_state.errors import (
+        BatchError,
         ConfigurationError,
         ConflictError,
         ContextError,
@@ -25,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
         StoreTimeoutError,
         TokenExpiredError,
         TooLargeError,
+        VersionConflictError,
     )
     from temporal_state.runs import Checkpoint, Run, Source, Step
     from temporal_state.state import StateStore, build_state_store_path
@@ -39,6 +41,7 @@ with workflow.unsafe.imports_passed_through():
     )
 
 __all__ = [
+    "BatchError",
     "Checkpoint",
     "CodecTransform",
     "Compressed",
@@ -72,6 +75,7 @@ __all__ = [
     "TokenExpiredError",
     "TooLargeError",
     "Transform",
+    "VersionConflictError",
     "build_state_store_path",
     "configure",
     "errors",

@@ -11,6 +11,8 @@ whether trying again can help: that decides what Temporal retries.
     ├── TooLargeError (ValueError)             a document or result over its size limit
     ├── NotRecordedError (LookupError)         a run, or a value of it, that the record lacks
     ├── ConflictError                          the object is not what the caller expected
+    │   └── VersionConflictError               ... a document has another version; has both
+    ├── BatchError                             changes of a batch that were not written
     ├── TokenExpiredError                      a change too old to tell whether it was applied
     ├── ConfigurationError (RuntimeError)      plugin, backend or URL that cannot work
     ├── ContextError (RuntimeError)            called from a place where it has no meaning
@@ -21,9 +23,11 @@ whether trying again can help: that decides what Temporal retries.
         └── DamagedObjectError                 an object that cannot be what was written
 """
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 __all__ = [
+    "BatchError",
     "ConfigurationError",
     "ConflictError",
     "ContextError",
@@ -40,6 +44,7 @@ __all__ = [
     "StoreTimeoutError",
     "TokenExpiredError",
     "TooLargeError",
+    "VersionConflictError",
 ]
 
 
@@ -58,6 +63,17 @@ class StateError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    @property
+    def details(self) -> tuple[Any, ...]:
+        """What the error carries besides its message, as JSON values."""
+        return ()
+
+    @classmethod
+    def restored(cls, message: str, details: Sequence[Any]) -> Self:
+        """Return the error that had this message and these `details`."""
+        del details
+        return cls(message)
 
 
 class InvalidNameError(StateError, ValueError):
@@ -86,6 +102,46 @@ class NotRecordedError(StateError, LookupError):
 
 class ConflictError(StateError):
     """An object is not in the state that the caller made a condition of."""
+
+
+class VersionConflictError(ConflictError):
+    """A document does not have the version that the caller expected; nothing was changed.
+
+    Attributes:
+        expected: The version that was made a condition, as ``if_version=``.
+        actual: The version that the document has; 0 if it is absent, deleted or expired, or a
+            plain file of another tool that was never changed by this package.
+    """
+
+    def __init__(self, message: str, expected: int = 0, actual: int = 0) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.actual = actual
+
+    @property
+    def details(self) -> tuple[int, int]:
+        """See base class."""
+        return self.expected, self.actual
+
+    @classmethod
+    def restored(cls, message: str, details: Sequence[Any]) -> Self:
+        """See base class."""
+        return cls(message, *map(int, details[:2]))
+
+
+class BatchError(StateError):
+    """Changes of a batch were not written; they are no longer in the batch.
+
+    Attributes:
+        failures: What went wrong, for each document (as ``type/id``) that was not written. A
+            `StoreTimeoutError` may have written all the same; all others did not.
+    """
+
+    retryable = True  # as a rule the store failed; whoever runs again makes the changes anew
+
+    def __init__(self, message: str, failures: Mapping[str, Exception] | None = None) -> None:
+        super().__init__(message)
+        self.failures = dict(failures or {})
 
 
 class TokenExpiredError(StateError):

@@ -1,9 +1,11 @@
 """Documents: JSON objects found by type and id, merged without losing a change."""
 
+from temporal_state.documents._batch import Batch
 from temporal_state.documents._documents import Documents, Page
-from temporal_state.documents._engine import DEFAULT_LIMITS, Caller, Document, Edit, Engine, Limits
+from temporal_state.documents._edits import Edit, check_key_name, check_state
+from temporal_state.documents._engine import DEFAULT_LIMITS, Caller, Document, Engine, Limits
 from temporal_state.documents._envelope import RESERVED_KEY, Envelope
-from temporal_state.documents._handle import DocumentHandle, check_key_name, check_state, to_model
+from temporal_state.documents._handle import DocumentHandle, to_model
 from temporal_state.documents._ids import check_id
 from temporal_state.documents._json import dumps, loads, plain, plain_object
 from temporal_state.documents._layout import Address, Layout
@@ -16,6 +18,7 @@ __all__ = [
     "RESERVED_KEY",
     "RETRY_HORIZON",
     "Address",
+    "Batch",
     "Caller",
     "Clock",
     "Document",

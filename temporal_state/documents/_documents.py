@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from temporal_state.documents._batch import Batch
+from temporal_state.documents._edits import check_items
 from temporal_state.documents._engine import Caller, Document, Engine
 from temporal_state.documents._envelope import Envelope, id_inside
 from temporal_state.documents._handle import DocumentHandle
@@ -36,6 +38,10 @@ class Documents:
 
     Every method that takes an id raises `PathTraversalError` for one that tries to escape,
     `InvalidNameError` for one that breaks another rule, and `StoreError` when the store fails.
+
+    Every change takes ``if_version=``, the version that `read` returned: it raises
+    `VersionConflictError`, and changes nothing, if the document has another one by now. Version 0
+    is a document that is absent, or a plain file of another tool.
     """
 
     engine: Engine
@@ -65,9 +71,10 @@ class Documents:
         type: str = StateType.WORKFLOWS,
         *,
         ttl: timedelta | None = None,
+        if_version: int | None = None,
     ) -> None:
         """Set one top-level key; after ``ttl`` the key is gone."""
-        await self.one(id, type).set(key, value, ttl=ttl)
+        await self.one(id, type).set(key, value, ttl=ttl, if_version=if_version)
 
     async def merge(
         self,
@@ -76,9 +83,10 @@ class Documents:
         type: str = StateType.WORKFLOWS,
         *,
         ttl: timedelta | None = None,
+        if_version: int | None = None,
     ) -> dict[str, Any]:
         """Set each top-level key of ``change``, keep the others; return the whole state."""
-        return (await self.one(id, type).merge(change, ttl=ttl)).value
+        return (await self.one(id, type).merge(change, ttl=ttl, if_version=if_version)).value
 
     async def replace(
         self,
@@ -87,13 +95,77 @@ class Documents:
         type: str = StateType.WORKFLOWS,
         *,
         ttl: timedelta | None = None,
+        if_version: int | None = None,
     ) -> dict[str, Any]:
         """Make ``value`` the whole state; after ``ttl`` the whole document is gone."""
-        return (await self.one(id, type).replace(value, ttl=ttl)).value
+        return (await self.one(id, type).replace(value, ttl=ttl, if_version=if_version)).value
 
-    async def delete(self, id: str, type: str = StateType.WORKFLOWS) -> bool:
+    async def patch(
+        self,
+        id: str,
+        change: Mapping[str, Any],
+        type: str = StateType.WORKFLOWS,
+        *,
+        if_version: int | None = None,
+    ) -> dict[str, Any]:
+        """Apply a JSON Merge Patch: ``None`` removes, objects merge; return the whole state."""
+        return (await self.one(id, type).patch(change, if_version=if_version)).value
+
+    async def increment(
+        self,
+        id: str,
+        key: str,
+        by: float = 1,
+        type: str = StateType.WORKFLOWS,
+        *,
+        if_version: int | None = None,
+    ) -> int | float:
+        """Add to the number under a top-level key (missing: 0), and return the sum."""
+        return await self.one(id, type).increment(key, by, if_version=if_version)
+
+    async def append(
+        self,
+        id: str,
+        key: str,
+        *values: Any,
+        items: Sequence[Any] = (),
+        limit: int | None = None,
+        type: str = StateType.WORKFLOWS,
+        if_version: int | None = None,
+    ) -> int:
+        """Append to the array under a top-level key (missing: empty), and return its length.
+
+        Args:
+            id: The document's id.
+            key: The key of the array.
+            *values: What to append, one by one.
+            items: What to append after those, as a list.
+            limit: Keep only that many, the newest.
+            type: The document's type.
+            if_version: Only if the document has this version.
+        """
+        document, new = self.one(id, type), check_items(values, items)
+        return await document.append(key, new, limit=limit, if_version=if_version)
+
+    async def delete(
+        self, id: str, type: str = StateType.WORKFLOWS, *, if_version: int | None = None
+    ) -> bool:
         """Delete a document; return whether there was one."""
-        return await self.one(id, type).delete()
+        return await self.one(id, type).delete(if_version=if_version)
+
+    def batch(self, *, size: int = 100, interval: timedelta = timedelta(seconds=1)) -> Batch:
+        """Return a block in which changes wait for each other: many changes, few writes.
+
+        Changes are written when ``size`` of them wait, ``interval`` after the first of them came,
+        by `Batch.flush`, and at the end of the block, also of one that raises.
+
+        Args:
+            size: At most that many changes wait; the next one waits until they are written.
+            interval: So long at most a change waits.
+        """
+        # One token names one change; a second write under it would be taken for the first.
+        engine = self.engine.on_behalf_of(replace(self.engine.caller, token=None))
+        return Batch(engine, self.layout, size, interval)
 
     async def exists(self, id: str, type: str = StateType.WORKFLOWS) -> bool:
         """Return whether there is a document that has not expired."""
@@ -103,9 +175,16 @@ class Documents:
         """Return a document as a pydantic model; raises `InvalidDocumentError` if it is none."""
         return await self.one(id, type).load(model)
 
-    async def save(self, id: str, value: M, type: str = StateType.WORKFLOWS) -> M:
+    async def save(
+        self,
+        id: str,
+        value: M,
+        type: str = StateType.WORKFLOWS,
+        *,
+        if_version: int | None = None,
+    ) -> M:
         """Merge the fields of a model into a document; return the whole as that model."""
-        return await self.one(id, type).save(value)
+        return await self.one(id, type).save(value, if_version=if_version)
 
     async def list(
         self,

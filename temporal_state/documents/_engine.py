@@ -5,11 +5,12 @@ versions and size limits hold for each of them without being repeated in any.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
+from temporal_state.documents._edits import Edit
 from temporal_state.documents._envelope import Envelope, join
 from temporal_state.documents._layout import Address
 from temporal_state.documents._times import Clock, utc_now
@@ -18,8 +19,6 @@ from temporal_state.errors import StoreTimeoutError, TooLargeError
 from temporal_state.storage import ObjectStore
 
 T = TypeVar("T")
-Edit: TypeAlias = Callable[[Envelope, datetime], bool]
-"""Changes an envelope in place at a time; returns whether there is anything to write."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +95,20 @@ class Engine:
         """Return the caller's present time."""
         return self.caller.now or self.clock()
 
-    async def read(self, address: Address) -> Document | None:
-        """Return the document, or ``None`` when there is none or it has expired."""
+    async def read(self, address: Address, after: Edit | None = None) -> Document | None:
+        """Return the document, or ``None`` when there is none or it has expired.
+
+        Args:
+            address: Which document.
+            after: An edit not yet made; the document is as it would be after it.
+        """
         found = await self.in_time(self.store.get(address.key), f"reading {address}")
-        if found is None:
+        if found is None and after is None:
             return None
-        envelope = Envelope.decode(address, found.data)
-        envelope.expire(self.now())
+        envelope, now = Envelope.decode(address, found.data if found else None), self.now()
+        envelope.expire(now)
+        if after is not None:
+            after(envelope, now)
         return None if envelope.deleted else _document(envelope)
 
     async def change(self, address: Address, edit: Edit) -> tuple[Document, Any]:

@@ -1,25 +1,24 @@
 """One document, and everything that can be done to it.
 
-Each change is an edit: a small function on the envelope, applied by the engine. Values are checked
-before the store is asked for anything.
+Each change is an edit (see `_edits`), applied by the engine. Values are checked before the store is
+asked for anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from temporal_state.documents._engine import Document, Edit, Engine, too_large
-from temporal_state.documents._envelope import RESERVED_KEY, Envelope
-from temporal_state.documents._json import dumps, plain, plain_object
+from temporal_state.documents import _edits as edits
+from temporal_state.documents._edits import Edit, check_key_name
+from temporal_state.documents._engine import Document, Engine, too_large
+from temporal_state.documents._json import dumps, plain_object
 from temporal_state.documents._layout import Address
-from temporal_state.errors import InvalidDocumentError, InvalidValueError
+from temporal_state.errors import InvalidDocumentError
 
 M = TypeVar("M", bound=BaseModel)
-
-MAX_LIFETIME = timedelta(days=365_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,66 +47,108 @@ class DocumentHandle:
         """Return whether there is a document that has not expired."""
         return await self.read() is not None
 
-    async def set(self, key: str, value: Any, *, ttl: timedelta | None = None) -> Document:
+    async def set(
+        self, key: str, value: Any, *, ttl: timedelta | None = None, if_version: int | None = None
+    ) -> Document:
         """Set one top-level key; after ``ttl`` the key is gone."""
-        return await self.merge({check_key_name(key): value}, ttl=ttl)
+        return await self.merge({check_key_name(key): value}, ttl=ttl, if_version=if_version)
 
-    async def merge(self, change: Mapping[str, Any], *, ttl: timedelta | None = None) -> Document:
+    async def merge(
+        self,
+        change: Mapping[str, Any],
+        *,
+        ttl: timedelta | None = None,
+        if_version: int | None = None,
+    ) -> Document:
         """Set each top-level key of ``change``, keep the others; return the whole document.
 
         Args:
             change: What to set.
             ttl: How long the keys of ``change`` live; without one they live until they are
                 changed, whatever lifetime they had.
+            if_version: Only if the document has this version; 0 if it is absent, or a plain file
+                of another tool. All changes take this condition. Expiry is no change, so what
+                has expired since does not raise the version.
 
         Raises:
             InvalidValueError: ``change`` is nothing that JSON can hold exactly.
+            VersionConflictError: The document has another version.
             ValueError: ``ttl`` is not positive.
         """
-        state = check_state(change)
-        lifetime = _lifetime(ttl)
+        return (await self._change(edits.merge(change, ttl), if_version))[0]
 
-        def edit(envelope: Envelope, now: datetime) -> bool:
-            envelope.revive(now)
-            envelope.state.update(state)
-            for key in state:
-                envelope.expires.pop(key, None)
-                if lifetime is not None:
-                    envelope.expires[key] = now + lifetime
-            return True
-
-        return (await self.change(edit))[0]
-
-    async def replace(self, value: Mapping[str, Any], *, ttl: timedelta | None = None) -> Document:
+    async def replace(
+        self,
+        value: Mapping[str, Any],
+        *,
+        ttl: timedelta | None = None,
+        if_version: int | None = None,
+    ) -> Document:
         """Make ``value`` the whole state; after ``ttl`` the whole document is gone."""
-        state = check_state(value)
-        lifetime = _lifetime(ttl)
+        return (await self._change(edits.replace(value, ttl), if_version))[0]
 
-        def edit(envelope: Envelope, now: datetime) -> bool:
-            envelope.revive(now)
-            envelope.state = dict(state)
-            envelope.expires = {}
-            envelope.expires_at = None if lifetime is None else now + lifetime
-            return True
+    async def patch(self, change: Mapping[str, Any], *, if_version: int | None = None) -> Document:
+        """Apply a JSON Merge Patch (RFC 7386); return the whole document.
 
-        return (await self.change(edit))[0]
+        Args:
+            change: The patch: a key with ``None`` is removed, an object is merged into the object
+                that is there by the same rule, any other value replaces what is there. A top-level
+                key keeps its lifetime only if an object is merged into an object.
+            if_version: As for `merge`.
+        """
+        return (await self._change(edits.patch(change), if_version))[0]
 
-    async def delete(self) -> bool:
+    async def increment(
+        self, key: str, by: float = 1, *, if_version: int | None = None
+    ) -> int | float:
+        """Add to the number under a top-level key, and return the sum.
+
+        Args:
+            key: The key, which keeps its lifetime; a missing one counts as 0.
+            by: What to add, an integer or a finite float; negative to subtract.
+            if_version: As for `merge`.
+
+        Raises:
+            InvalidValueError: What is there is no number; or the sum is beyond 64 bits, infinite,
+                or a float too coarse to tell the difference.
+        """
+        result: int | float = (await self._change(edits.increment(key, by), if_version))[1]
+        return result
+
+    async def append(
+        self,
+        key: str,
+        items: Sequence[Any],
+        *,
+        limit: int | None = None,
+        if_version: int | None = None,
+    ) -> int:
+        """Append to the array under a top-level key, and return its new length.
+
+        Args:
+            key: The key, which keeps its lifetime; a missing one counts as an empty array.
+            items: What to append, in this order.
+            limit: Keep only that many, the newest.
+            if_version: As for `merge`.
+
+        Raises:
+            InvalidValueError: What is there is no array, or an item is no JSON value.
+        """
+        return int((await self._change(edits.append(key, items, limit), if_version))[1])
+
+    async def delete(self, *, if_version: int | None = None) -> bool:
         """Delete the document; return whether there was one.
 
         What is left is a tombstone: the memory of applied changes must outlive the document.
         """
-
-        def edit(envelope: Envelope, _now: datetime) -> bool:
-            envelope.result = not envelope.deleted
-            envelope.clear()
-            return bool(envelope.result)
-
-        return bool((await self.change(edit))[1])
+        return bool((await self._change(edits.delete(), if_version))[1])
 
     async def change(self, edit: Edit) -> tuple[Document, Any]:
         """Apply an edit, once for the caller's token; return the document and its result."""
         return await self.engine.change(self.address, edit)
+
+    async def _change(self, edit: Edit, if_version: int | None) -> tuple[Document, Any]:
+        return await self.change(edits.at_version(edit, if_version))
 
     async def load(self, model: type[M]) -> M:
         """Return the state as a pydantic model; an absent document is an empty object.
@@ -117,27 +158,10 @@ class DocumentHandle:
         """
         return to_model(model, await self.get(), str(self.address))
 
-    async def save(self, value: M) -> M:
+    async def save(self, value: M, *, if_version: int | None = None) -> M:
         """Merge the fields of a model into the document; return the whole as that model."""
-        document = await self.merge(plain_object(value))
+        document = await self.merge(plain_object(value), if_version=if_version)
         return to_model(type(value), document.value, str(self.address))
-
-
-def check_state(value: Any) -> dict[str, Any]:
-    """Return ``value`` as the plain state of a document; refuse what can be none."""
-    state = plain_object(dict(value) if isinstance(value, Mapping) else value)
-    for key in state:
-        check_key_name(key)
-    return state
-
-
-def check_key_name(key: str) -> str:
-    """Return ``key`` if a document's state may have it."""
-    if not isinstance(key, str):
-        raise InvalidValueError(f"key {key!r} is a {type(key).__name__}; give a string")
-    if key == RESERVED_KEY:
-        raise InvalidValueError(f"key {key!r} is reserved for the store; choose another name")
-    return str(plain(key, "the key"))
 
 
 def to_model(model: type[M], value: Mapping[str, Any], what: str) -> M:
@@ -152,11 +176,3 @@ def to_model(model: type[M], value: Mapping[str, Any], what: str) -> M:
         raise InvalidDocumentError(
             f"document {what} is no {model.__name__}: {problems}; mend the document or the model"
         ) from None
-
-
-def _lifetime(ttl: timedelta | None) -> timedelta | None:
-    if ttl is not None and ttl <= timedelta():
-        raise InvalidValueError(f"ttl={ttl} is not positive; give a timedelta above zero, or None")
-    if ttl is not None and ttl > MAX_LIFETIME:
-        raise InvalidValueError(f"ttl={ttl} is over {MAX_LIFETIME}; give None for ever")
-    return ttl
