@@ -2,7 +2,7 @@
 
 from temporal_state.documents._batch import Batch
 from temporal_state.documents._documents import Documents, Page
-from temporal_state.documents._edits import Edit, check_key_name, check_state
+from temporal_state.documents._edits import Edit, check_items, check_key_name, check_state
 from temporal_state.documents._engine import DEFAULT_LIMITS, Caller, Document, Engine, Limits
 from temporal_state.documents._envelope import RESERVED_KEY, Envelope
 from temporal_state.documents._handle import DocumentHandle, to_model
@@ -33,6 +33,7 @@ __all__ = [
     "StateType",
     "Token",
     "check_id",
+    "check_items",
     "check_key_name",
     "check_state",
     "check_type",

@@ -20,6 +20,7 @@ from typing import Any, Self
 from temporal_state.documents import _edits as edits
 from temporal_state.documents._edits import Edit
 from temporal_state.documents._engine import Engine
+from temporal_state.documents._json import dumps, loads
 from temporal_state.documents._layout import Address, Layout
 from temporal_state.documents._types import StateType
 from temporal_state.errors import BatchError, ContextError, InvalidValueError
@@ -160,7 +161,8 @@ class Batch:
             async with self._store:
                 waiting = self._waiting.get(address, [])
                 found = await self._engine.read(address, edits.in_order(waiting))
-        return {} if found is None else found.value
+        # What waits must not be changed through what was read.
+        return {} if found is None else dict(loads(dumps(found.value)))
 
     async def flush(self) -> None:
         """Return when all that was added before is durable."""

@@ -13,28 +13,50 @@ Each function raises `ContextError` where there is no run: in a script, and in a
 workflow with the plugin started.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel
 
-from temporal_state.documents import check_key_name, check_state, plain, plain_object, to_model
+from temporal_state.documents import (
+    Document,
+    check_items,
+    check_key_name,
+    check_state,
+    plain,
+    plain_object,
+    to_model,
+)
 from temporal_state.runs import Source
 from temporal_state.state._context import lineage_here, perform_here, report_progress
 from temporal_state.state._store import StateStore, build_state_store_path, seconds
 from temporal_state.temporal import BEFORE_ACK, NEVER_REUSE, STEP_NAME, UNRECORDED
-from temporal_state.temporal.requests import Get, Merge, Previous, Replace, Set
+from temporal_state.temporal.requests import (
+    Append,
+    Get,
+    Increment,
+    Merge,
+    Patch,
+    Previous,
+    Read,
+    Replace,
+    Set,
+)
 
 __all__ = [
     "StateStore",
+    "append",
     "before_ack",
     "build_state_store_path",
     "get",
+    "increment",
     "load",
     "never_reuse",
+    "patch",
     "previous",
     "progress",
+    "read",
     "replace",
     "resumed_from",
     "save",
@@ -69,10 +91,22 @@ async def get(key: str | None = None, default: Any = None) -> Any:
     return found.get(key, default)
 
 
-async def set(key: str, value: Any, *, ttl: timedelta | None = None) -> None:
+async def read() -> Document | None:
+    """Return the run's own document with its version and times, or ``None``.
+
+    The version is what ``if_version=`` of a later change takes: the change raises
+    `VersionConflictError`, and changes nothing, if the document has another version by then.
+    Version 0 is a document that is absent.
+    """
+    return Read.document_in(await perform_here(Read()))
+
+
+async def set(
+    key: str, value: Any, *, ttl: timedelta | None = None, if_version: int | None = None
+) -> None:
     """Set one key of the run's own document; after ``ttl`` the key is gone."""
-    value = plain(value, f"$.{key}")
-    await perform_here(Set(key=check_key_name(key), value=value, ttl_seconds=seconds(ttl)))
+    key, value = check_key_name(key), plain(value, f"$.{key}")
+    await perform_here(Set(key=key, value=value, ttl_seconds=seconds(ttl), if_version=if_version))
 
 
 async def update(
@@ -80,6 +114,7 @@ async def update(
     /,
     *,
     ttl: timedelta | None = None,
+    if_version: int | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """Merge into the run's own document, and return the whole of it.
@@ -87,18 +122,81 @@ async def update(
     Args:
         changes: Keys and values to set.
         ttl: How long these keys live; by default until they are changed.
-        **more: Further keys and values; a key called ``ttl`` goes into ``changes``.
+        if_version: Only if the document has this version; see `read`.
+        **more: Further keys and values; one called ``ttl`` or ``if_version`` goes into
+            ``changes``.
     """
     value = check_state({**(changes or {}), **more})
-    document: dict[str, Any] = await perform_here(Merge(value=value, ttl_seconds=seconds(ttl)))
-    return document
-
-
-async def replace(value: Mapping[str, Any], *, ttl: timedelta | None = None) -> dict[str, Any]:
-    """Make ``value`` the run's whole own document; after ``ttl`` it is gone."""
-    request = Replace(value=check_state(value), ttl_seconds=seconds(ttl))
+    request = Merge(value=value, ttl_seconds=seconds(ttl), if_version=if_version)
     document: dict[str, Any] = await perform_here(request)
     return document
+
+
+async def replace(
+    value: Mapping[str, Any], *, ttl: timedelta | None = None, if_version: int | None = None
+) -> dict[str, Any]:
+    """Make ``value`` the run's whole own document; after ``ttl`` it is gone."""
+    request = Replace(value=check_state(value), ttl_seconds=seconds(ttl), if_version=if_version)
+    document: dict[str, Any] = await perform_here(request)
+    return document
+
+
+async def patch(change: Mapping[str, Any], *, if_version: int | None = None) -> dict[str, Any]:
+    """Apply a JSON Merge Patch to the run's own document, and return the whole of it.
+
+    Args:
+        change: A key with ``None`` is removed, an object is merged into the object that is there
+            by the same rule, any other value replaces what is there.
+        if_version: Only if the document has this version; see `read`.
+    """
+    request = Patch(value=check_state(change), if_version=if_version)
+    document: dict[str, Any] = await perform_here(request)
+    return document
+
+
+async def increment(key: str, by: float = 1, *, if_version: int | None = None) -> int | float:
+    """Add to the number under one key of the run's own document, and return the sum.
+
+    From workflow code this is a regular activity: its arguments are durable before it runs, so
+    that it counts once also where the code that repeats it would compute another amount.
+
+    Args:
+        key: The key, which keeps its lifetime; a missing one counts as 0.
+        by: What to add; negative to subtract.
+        if_version: Only if the document has this version; see `read`.
+
+    Raises:
+        InvalidValueError: What is there is no number, or the sum is none that JSON holds exactly.
+    """
+    request = Increment(key=check_key_name(key), by=plain(by, "by"), if_version=if_version)
+    total: int | float = await perform_here(request)
+    return total
+
+
+async def append(
+    key: str,
+    *values: Any,
+    items: Sequence[Any] = (),
+    limit: int | None = None,
+    if_version: int | None = None,
+) -> int:
+    """Append to the array under one key of the run's own document, and return its new length.
+
+    From workflow code this is a regular activity, as `increment` is.
+
+    Args:
+        key: The key, which keeps its lifetime; a missing one counts as an empty array.
+        *values: What to append, one by one.
+        items: What to append after those, as a list.
+        limit: Keep only that many, the newest.
+        if_version: Only if the document has this version; see `read`.
+
+    Raises:
+        InvalidValueError: What is there is no array, or a value is none that JSON can hold.
+    """
+    new = check_items(values, items)
+    request = Append(key=check_key_name(key), items=new, limit=limit, if_version=if_version)
+    return int(await perform_here(request))
 
 
 async def previous() -> dict[str, Any]:
@@ -171,9 +269,9 @@ async def load(model: type[M]) -> M:
     return to_model(model, await get(), "of this run")
 
 
-async def save(value: M) -> M:
+async def save(value: M, *, if_version: int | None = None) -> M:
     """Merge the fields of a pydantic model into the run's own document; return the whole."""
-    document = await update(plain_object(value))
+    document = await update(plain_object(value), if_version=if_version)
     return to_model(type(value), document, "of this run")
 
 

@@ -4,16 +4,18 @@ The first three methods, their parameter names and their results are those of th
 Temporal applications in Python already use, to the letter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from temporal_state.documents import (
+    Document,
     Page,
     StateType,
     check_id,
+    check_items,
     check_key_name,
     check_state,
     check_type,
@@ -22,7 +24,19 @@ from temporal_state.documents import (
     to_model,
 )
 from temporal_state.state._context import location, perform_here
-from temporal_state.temporal.requests import Delete, Exists, Get, List, Merge, Replace, Set
+from temporal_state.temporal.requests import (
+    Append,
+    Delete,
+    Exists,
+    Get,
+    Increment,
+    List,
+    Merge,
+    Patch,
+    Read,
+    Replace,
+    Set,
+)
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -42,8 +56,26 @@ class StateStore:
         return state
 
     @classmethod
+    async def read_state(cls, id: str, type: str) -> Document | None:
+        """Return the state with its version and times, or ``None`` when there is none.
+
+        The version is what ``if_version=`` of a later change takes: the change raises
+        `VersionConflictError`, and changes nothing, if the document has another version by then.
+        Version 0 is a document that is absent, or a plain file of another tool.
+        """
+        request = Read(id=check_id(id), type=check_type(type))
+        return Read.document_in(await perform_here(request))
+
+    @classmethod
     async def save_state(
-        cls, key: str, value: Any, id: str, type: str, *, ttl: timedelta | None = None
+        cls,
+        key: str,
+        value: Any,
+        id: str,
+        type: str,
+        *,
+        ttl: timedelta | None = None,
+        if_version: int | None = None,
     ) -> None:
         """Set one key of the state, keep the others.
 
@@ -53,6 +85,7 @@ class StateStore:
             id: The document's id.
             type: A `StateType`, or a type of your own.
             ttl: How long the key lives; by default until it is changed.
+            if_version: Only if the document has this version; see `read_state`.
         """
         await perform_here(
             Set(
@@ -61,12 +94,19 @@ class StateStore:
                 id=check_id(id),
                 type=check_type(type),
                 ttl_seconds=seconds(ttl),
+                if_version=if_version,
             )
         )
 
     @classmethod
     async def save_state_object(
-        cls, id: str, value: Mapping[str, Any], type: str, *, ttl: timedelta | None = None
+        cls,
+        id: str,
+        value: Mapping[str, Any],
+        type: str,
+        *,
+        ttl: timedelta | None = None,
+        if_version: int | None = None,
     ) -> dict[str, Any]:
         """Set each key of ``value``, keep the others; return the whole state.
 
@@ -75,6 +115,7 @@ class StateStore:
             value: What to merge into the state.
             type: A `StateType`, or a type of your own.
             ttl: How long the keys of ``value`` live; by default until they are changed.
+            if_version: Only if the document has this version; see `read_state`.
         """
         state: dict[str, Any] = await perform_here(
             Merge(
@@ -82,13 +123,20 @@ class StateStore:
                 id=check_id(id),
                 type=check_type(type),
                 ttl_seconds=seconds(ttl),
+                if_version=if_version,
             )
         )
         return state
 
     @classmethod
     async def replace_state(
-        cls, id: str, value: Mapping[str, Any], type: str, *, ttl: timedelta | None = None
+        cls,
+        id: str,
+        value: Mapping[str, Any],
+        type: str,
+        *,
+        ttl: timedelta | None = None,
+        if_version: int | None = None,
     ) -> dict[str, Any]:
         """Make ``value`` the whole state; after ``ttl`` the whole document is gone."""
         state: dict[str, Any] = await perform_here(
@@ -97,14 +145,71 @@ class StateStore:
                 id=check_id(id),
                 type=check_type(type),
                 ttl_seconds=seconds(ttl),
+                if_version=if_version,
             )
         )
         return state
 
     @classmethod
-    async def delete_state(cls, id: str, type: str) -> bool:
+    async def patch_state(
+        cls, id: str, change: Mapping[str, Any], type: str, *, if_version: int | None = None
+    ) -> dict[str, Any]:
+        """Apply a JSON Merge Patch to the state; return the whole; see `state.patch`."""
+        state: dict[str, Any] = await perform_here(
+            Patch(
+                value=check_state(change),
+                id=check_id(id),
+                type=check_type(type),
+                if_version=if_version,
+            )
+        )
+        return state
+
+    @classmethod
+    async def increment_state(
+        cls, key: str, id: str, type: str, *, by: float = 1, if_version: int | None = None
+    ) -> int | float:
+        """Add to the number under one key; return the sum; see `state.increment`."""
+        total: int | float = await perform_here(
+            Increment(
+                key=check_key_name(key),
+                by=plain(by, "by"),
+                id=check_id(id),
+                type=check_type(type),
+                if_version=if_version,
+            )
+        )
+        return total
+
+    @classmethod
+    async def append_state(
+        cls,
+        key: str,
+        items: Sequence[Any],
+        id: str,
+        type: str,
+        *,
+        limit: int | None = None,
+        if_version: int | None = None,
+    ) -> int:
+        """Append to the array under one key; return its new length; see `state.append`."""
+        length: int = await perform_here(
+            Append(
+                key=check_key_name(key),
+                items=check_items((), items),
+                id=check_id(id),
+                type=check_type(type),
+                limit=limit,
+                if_version=if_version,
+            )
+        )
+        return length
+
+    @classmethod
+    async def delete_state(cls, id: str, type: str, *, if_version: int | None = None) -> bool:
         """Delete the document; return whether there was one."""
-        return bool(await perform_here(Delete(id=check_id(id), type=check_type(type))))
+        request = Delete(id=check_id(id), type=check_type(type), if_version=if_version)
+        return bool(await perform_here(request))
 
     @classmethod
     async def state_exists(cls, id: str, type: str) -> bool:
@@ -136,9 +241,10 @@ class StateStore:
         return to_model(model, await cls.get_state(id, type), f"{type}/{id}")
 
     @classmethod
-    async def save_model(cls, id: str, value: M, type: str) -> M:
+    async def save_model(cls, id: str, value: M, type: str, *, if_version: int | None = None) -> M:
         """Merge the fields of a pydantic model into the state; return the whole as that model."""
-        state = await cls.save_state_object(id, plain_object(value), type)
+        change = plain_object(value)
+        state = await cls.save_state_object(id, change, type, if_version=if_version)
         return to_model(value.__class__, state, f"{type}/{id}")
 
 

@@ -5,7 +5,7 @@ times and the own document are the same as in an async activity.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
@@ -13,10 +13,25 @@ from pydantic import BaseModel
 from temporalio import activity, workflow
 
 from temporal_state import state
+from temporal_state.documents import Document
 from temporal_state.errors import ContextError
 from temporal_state.temporal import CURRENT_CALL
 
-__all__ = ["call", "get", "load", "previous", "progress", "replace", "save", "set", "update"]
+__all__ = [
+    "append",
+    "call",
+    "get",
+    "increment",
+    "load",
+    "patch",
+    "previous",
+    "progress",
+    "read",
+    "replace",
+    "save",
+    "set",
+    "update",
+]
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -54,21 +69,56 @@ def get(key: str | None = None, default: Any = None) -> Any:
     return call(state.get() if key is None else state.get(key, default))
 
 
-def set(key: str, value: Any, *, ttl: timedelta | None = None) -> None:
+def read() -> Document | None:
+    """See `state.read`."""
+    return call(state.read())
+
+
+def set(
+    key: str, value: Any, *, ttl: timedelta | None = None, if_version: int | None = None
+) -> None:
     """See `state.set`."""
-    call(state.set(key, value, ttl=ttl))
+    call(state.set(key, value, ttl=ttl, if_version=if_version))
 
 
 def update(
-    changes: Mapping[str, Any] | None = None, /, *, ttl: timedelta | None = None, **more: Any
+    changes: Mapping[str, Any] | None = None,
+    /,
+    *,
+    ttl: timedelta | None = None,
+    if_version: int | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
     """See `state.update`."""
-    return call(state.update(changes, ttl=ttl, **more))
+    return call(state.update(changes, ttl=ttl, if_version=if_version, **more))
 
 
-def replace(value: Mapping[str, Any], *, ttl: timedelta | None = None) -> dict[str, Any]:
+def replace(
+    value: Mapping[str, Any], *, ttl: timedelta | None = None, if_version: int | None = None
+) -> dict[str, Any]:
     """See `state.replace`."""
-    return call(state.replace(value, ttl=ttl))
+    return call(state.replace(value, ttl=ttl, if_version=if_version))
+
+
+def patch(change: Mapping[str, Any], *, if_version: int | None = None) -> dict[str, Any]:
+    """See `state.patch`."""
+    return call(state.patch(change, if_version=if_version))
+
+
+def increment(key: str, by: float = 1, *, if_version: int | None = None) -> int | float:
+    """See `state.increment`."""
+    return call(state.increment(key, by, if_version=if_version))
+
+
+def append(
+    key: str,
+    *values: Any,
+    items: Sequence[Any] = (),
+    limit: int | None = None,
+    if_version: int | None = None,
+) -> int:
+    """See `state.append`."""
+    return call(state.append(key, *values, items=items, limit=limit, if_version=if_version))
 
 
 def previous() -> dict[str, Any]:
@@ -81,9 +131,9 @@ def load(model: type[M]) -> M:
     return call(state.load(model))
 
 
-def save(value: M) -> M:
+def save(value: M, *, if_version: int | None = None) -> M:
     """See `state.save`."""
-    return call(state.save(value))
+    return call(state.save(value, if_version=if_version))
 
 
 def _loop() -> asyncio.AbstractEventLoop:

@@ -33,7 +33,10 @@ def as_application_errors() -> Iterator[None]:
 def to_application_error(error: StateError, *, final: bool = False) -> ApplicationError:
     """Return the error as Temporal carries it; ``final`` if there is no time to try again."""
     return ApplicationError(
-        str(error), type=type(error).__name__, non_retryable=final or not error.retryable
+        str(error),
+        *error.details,
+        type=type(error).__name__,
+        non_retryable=final or not error.retryable,
     )
 
 
@@ -45,7 +48,7 @@ def from_failure(error: FailureError, what: str) -> StateError | None:
     """
     cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, ApplicationError) and cause.type in CLASSES:
-        return CLASSES[cause.type](cause.message)
+        return CLASSES[cause.type].restored(cause.message, cause.details)
     if isinstance(cause, exceptions.TimeoutError):
         return StoreTimeoutError(
             f"{what} got no answer from the store in time, retries included; whether a change was "

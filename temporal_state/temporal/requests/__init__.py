@@ -8,28 +8,49 @@ its family, and put it into `REQUESTS`: the plugin registers an activity for eac
 
 from temporal_state.temporal.requests._base import Request, Scope
 from temporal_state.temporal.requests._documents import (
+    Append,
     Delete,
     DocumentRequest,
     Exists,
     Get,
+    Increment,
     List,
     Merge,
+    Patch,
     Previous,
+    Read,
     Replace,
     Set,
 )
 
-REQUESTS: tuple[type[Request], ...] = (Get, Exists, List, Previous, Set, Merge, Replace, Delete)
+REQUESTS: tuple[type[Request], ...] = (
+    Get,
+    Read,
+    Exists,
+    List,
+    Previous,
+    Set,
+    Merge,
+    Replace,
+    Delete,
+    Patch,
+    Increment,
+    Append,
+)
 
 __all__ = [
     "REQUESTS",
+    "Append",
     "Delete",
     "DocumentRequest",
     "Exists",
     "Get",
+    "Increment",
     "List",
     "Merge",
+    "Patch",
     "Previous",
+    "Read",
     "Replace",
     "Request",
     "Scope",

@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from typing import Any
 
-from temporal_state.documents import DocumentHandle
+from temporal_state.documents import Document, DocumentHandle, from_text, to_text
 from temporal_state.temporal.requests._base import Request, Scope
 
 
@@ -46,6 +46,47 @@ class Get(DocumentRequest):
 
 
 @dataclass(frozen=True)
+class Read(DocumentRequest):
+    """Read a document with its version.
+
+    Returns ``{"type": ..., "id": ..., "value": {...}, "version": 1, "created": "...",
+    "updated": "..."}``, or nothing when there is none.
+    """
+
+    operation = "read"
+
+    def reading(self) -> "Read":
+        """See base class."""
+        return self
+
+    async def perform(self, scope: Scope) -> Any:
+        """See base class."""
+        document = await self.document(scope).read()
+        if document is None:
+            return None
+        result = {
+            "type": document.type,
+            "id": document.id,
+            "value": document.value,
+            "version": document.version,
+            "created": to_text(document.created) if document.created else None,
+            "updated": to_text(document.updated) if document.updated else None,
+        }
+        return scope.fitting(result, f"document {document.type}/{document.id} is too large")
+
+    @staticmethod
+    def document_in(result: Any) -> Document | None:
+        """Return the document that a result is about."""
+        if result is None:
+            return None
+        times = {
+            name: from_text(result[name]) if result[name] else None
+            for name in ("created", "updated")
+        }
+        return Document(**(result | times))
+
+
+@dataclass(frozen=True)
 class Exists(DocumentRequest):
     """Return whether there is a document."""
 
@@ -57,23 +98,34 @@ class Exists(DocumentRequest):
 
 
 @dataclass(frozen=True)
-class Delete(DocumentRequest):
-    """Delete a document. Returns whether there was one."""
+class Change(DocumentRequest):
+    """A change of one document.
 
-    operation = "delete"
+    Attributes:
+        if_version: Only if the document has this version; ``None`` is any.
+    """
+
     changes = True
-
-    async def perform(self, scope: Scope) -> Any:
-        """See base class."""
-        return await self.document(scope).delete()
+    _: KW_ONLY
+    if_version: int | None = None
 
 
 @dataclass(frozen=True)
-class Set(DocumentRequest):
+class Delete(Change):
+    """Delete a document. Returns whether there was one."""
+
+    operation = "delete"
+
+    async def perform(self, scope: Scope) -> Any:
+        """See base class."""
+        return await self.document(scope).delete(if_version=self.if_version)
+
+
+@dataclass(frozen=True)
+class Set(Change):
     """Set one key. Returns nothing."""
 
     operation = "set"
-    changes = True
     _: KW_ONLY
     key: str
     value: Any
@@ -81,17 +133,16 @@ class Set(DocumentRequest):
 
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
-        await self.document(scope).set(self.key, self.value, ttl=to_ttl(self.ttl_seconds))
+        ttl, document = to_ttl(self.ttl_seconds), self.document(scope)
+        await document.set(self.key, self.value, ttl=ttl, if_version=self.if_version)
 
 
 @dataclass(frozen=True)
-class WholeWrite(DocumentRequest):
+class WholeWrite(Change):
     """A change that returns the whole document, which can be large."""
 
-    changes = True
     _: KW_ONLY
     value: dict[str, Any]
-    ttl_seconds: float | None = None
 
     def reading(self) -> Get:
         """See base class."""
@@ -103,11 +154,13 @@ class Merge(WholeWrite):
     """Merge into a document. Returns the whole document."""
 
     operation = "merge"
+    _: KW_ONLY
+    ttl_seconds: float | None = None
 
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
-        ttl = to_ttl(self.ttl_seconds)
-        return (await self.document(scope).merge(self.value, ttl=ttl)).value
+        ttl, document = to_ttl(self.ttl_seconds), self.document(scope)
+        return (await document.merge(self.value, ttl=ttl, if_version=self.if_version)).value
 
 
 @dataclass(frozen=True)
@@ -115,11 +168,61 @@ class Replace(WholeWrite):
     """Replace a document. Returns the whole document."""
 
     operation = "replace"
+    _: KW_ONLY
+    ttl_seconds: float | None = None
 
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
-        ttl = to_ttl(self.ttl_seconds)
-        return (await self.document(scope).replace(self.value, ttl=ttl)).value
+        ttl, document = to_ttl(self.ttl_seconds), self.document(scope)
+        return (await document.replace(self.value, ttl=ttl, if_version=self.if_version)).value
+
+
+@dataclass(frozen=True)
+class Patch(WholeWrite):
+    """Apply a JSON Merge Patch to a document. Returns the whole document."""
+
+    operation = "patch"
+
+    async def perform(self, scope: Scope) -> Any:
+        """See base class."""
+        return (await self.document(scope).patch(self.value, if_version=self.if_version)).value
+
+
+@dataclass(frozen=True)
+class Increment(Change):
+    """Add to the number under a key. Returns the sum.
+
+    Regular, as `Append` is: workflow code that runs again may compute another amount, which as a
+    local activity would be applied beside the first; here the amount is in the history first.
+    """
+
+    operation = "increment"
+    regular = True
+    _: KW_ONLY
+    key: str
+    by: float = 1
+
+    async def perform(self, scope: Scope) -> Any:
+        """See base class."""
+        document = self.document(scope)
+        return await document.increment(self.key, self.by, if_version=self.if_version)
+
+
+@dataclass(frozen=True)
+class Append(Change):
+    """Append to the array under a key. Returns its new length."""
+
+    operation = "append"
+    regular = True
+    _: KW_ONLY
+    key: str
+    items: list[Any]
+    limit: int | None = None
+
+    async def perform(self, scope: Scope) -> Any:
+        """See base class."""
+        document, version = self.document(scope), self.if_version
+        return await document.append(self.key, self.items, limit=self.limit, if_version=version)
 
 
 @dataclass(frozen=True)
