@@ -204,8 +204,8 @@ class Batch:
         self._failures, self._lost = {}, 0
         shown = "; ".join(f"{document}: {error}" for document, error in failures.items())
         return BatchError(
-            f"{lost} changes of {len(failures)} documents of a batch were not written, and are no "
-            f"longer in it; make them again if they are wanted. {shown}",
+            f"a batch did not write {shown}. The changes of these documents ({lost}) are no longer "
+            "in it; make them again if they are wanted",
             failures,
         )
 
