@@ -77,6 +77,7 @@ async def test_reads_see_what_waits_and_other_readers_do_not(documents):
         assert await batch.get("absent") == {}
         assert await documents.get("a") == {"x": 1}
         (await batch.get("a"))["list"].append("not written")
+        assert (await batch.get("a"))["list"] == [1]
         await batch.delete("a")
         assert await batch.get("a") == {}
         await batch.set("a", "y", 2)
