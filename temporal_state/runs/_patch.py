@@ -17,6 +17,7 @@ class Patch:
         steps: What the workflow side saw, by step number.
         attempts: What the activity side saw, by step key.
         final: Whether it brings an end, which is written first.
+        bytes: How much memory its values take at most.
     """
 
     ref: RunRef
@@ -24,6 +25,7 @@ class Patch:
     steps: dict[int, Json] = field(default_factory=dict)
     attempts: dict[str, Json] = field(default_factory=dict)
     final: bool = False
+    bytes: int = 0
 
     def add(self, other: "Patch") -> None:
         """Take in what was seen since."""
@@ -34,6 +36,7 @@ class Patch:
         for key, attempt in other.attempts.items():
             self.attempts[key] = merge_attempt(self.attempts.get(key), attempt)
         self.final |= other.final
+        self.bytes += other.bytes
 
     def __len__(self) -> int:
         return len(self.steps) + len(self.attempts) + (self.header is not None)

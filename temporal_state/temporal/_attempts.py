@@ -1,5 +1,6 @@
 """What the activity side sees of a step: attempts, times, worker, progress, and how they went."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,7 @@ from temporal_state.temporal._recording import RecordingLane
 log = logging.getLogger("temporal_state")
 
 HEARTBEAT_INTERVAL = 0.5
+TELL_AFTER = 0.2
 
 
 @dataclass(slots=True)
@@ -33,9 +35,10 @@ class Attempt:
     key: str
     known: Json = field(default_factory=dict)
     _beaten: float = 0.0
+    _begun: asyncio.TimerHandle = field(init=False)
 
     def begin(self) -> None:
-        """Tell that the attempt has started."""
+        """Take in that the attempt has started; tell so unless it ends at once."""
         info = self.call.info
         self.known = {
             "attempt": info.attempt,
@@ -43,10 +46,12 @@ class Attempt:
             "worker": self.lane.worker,
             "status": "started",
         }
-        self._tell()
+        loop = asyncio.get_running_loop()
+        self._begun = loop.call_later(TELL_AFTER, _quietly, self._tell)
 
     def end(self, status: str, error: BaseException | None = None, result: Any = None) -> None:
         """Tell how the attempt ended."""
+        self._begun.cancel()
         self.known["status"] = status
         if status != "pending":  # who completes it later knows when it ended
             self.known["ended"] = to_text(self.call.now())

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -131,45 +131,34 @@ def _retry_policy(policy: RetryPolicy) -> Json:
     }
 
 
-def bytes_of(patch: Patch, like: Patch | None = None) -> int:
-    """Return how many bytes the values in a patch hold: captured, or in their stored form.
+def slots_of(patch: Patch) -> list[tuple[Any, Any, Captured]]:
+    """Return where the captured payloads of a patch are: in what, under which key or index."""
+    places: list[tuple[Any, Any]] = []
+    if patch.header is not None:
+        _add_places(places, patch.header)
+        memo = (patch.header.get("start") or {}).get("memo", {})
+        places += [(memo, name) for name in memo]
+    for step in patch.steps.values():
+        for part in step.values():
+            _add_places(places, part)
+    for attempt in patch.attempts.values():
+        _add_places(places, attempt)
+    found = ((holder, place, holder[place]) for holder, place in places)
+    return [slot for slot in found if isinstance(slot[2], Captured)]
 
-    Args:
-        patch: What is measured.
-        like: Only the parts that this patch has, too.
-    """
-    like = like or patch
-    parts: list[Any] = [patch.steps.get(number) for number in like.steps]
-    parts += [patch.attempts.get(key) for key in like.attempts]
-    if like.header is not None and patch.header is not None:
-        parts += [patch.header.get(field) for field in ("input", "result", "error")]
-    return sum(map(_bytes_in, parts))
 
-
-def _bytes_in(part: Any) -> int:
-    if isinstance(part, Captured):
-        return part.size
-    if isinstance(part, dict):
-        if "encoding" in part:
-            return len(part.get("text", "")) + len(part.get("base64", ""))
-        return sum(map(_bytes_in, part.values()))
-    return sum(map(_bytes_in, part)) if isinstance(part, list) else 0
+def _add_places(places: list[tuple[Any, Any]], part: Json) -> None:
+    places += [(part, name) for name in ("result", "heartbeat") if name in part]
+    if part.get("input"):
+        places += [(part["input"], index) for index in range(len(part["input"]))]
+    if part.get("error") is not None and "value" in part["error"]:
+        places.append((part["error"], "value"))
 
 
 def drop_values(patch: Patch) -> None:
     """Keep of the captured values in a patch only that they were there."""
-    if patch.header is not None:
-        patch.header = _without_values(patch.header)
-    patch.steps = _without_values(patch.steps)
-    patch.attempts = _without_values(patch.attempts)
-
-
-def _without_values(part: Any) -> Any:
-    if isinstance(part, Captured):
-        return _dropped(part.payload, "no room in memory")
-    if isinstance(part, dict):
-        return {key: _without_values(value) for key, value in part.items()}
-    return [_without_values(item) for item in part] if isinstance(part, list) else part
+    for holder, place, value in slots_of(patch):
+        holder[place] = _dropped(value.payload, "no room in memory")
 
 
 def captured_error(failure: Failure, settings: "CaptureSettings", step: str | None = None) -> Json:
@@ -211,43 +200,33 @@ class ValueEncoder:
 
     async def encode(self, patch: Patch) -> None:
         """Replace every captured payload in a patch by its stored form."""
-        ref = patch.ref
-        context = WorkflowSerializationContext(ref.namespace, ref.workflow_id)
-        codec = self.converter.with_context(context).payload_codec
-        if patch.header is not None:
-            patch.header = await self._fill_in(patch.header, ref, codec)
-        patch.steps = await self._fill_in(patch.steps, ref, codec)
-        patch.attempts = await self._fill_in(patch.attempts, ref, codec)
+        slots = slots_of(patch)
+        stored = await self._stored([value for *_, value in slots], patch.ref)
+        for (holder, place, _), value in zip(slots, stored, strict=True):
+            holder[place] = value
+            if place == "value":
+                holder["message"] = _message_in(value)
 
     async def encode_value(self, value: Captured, ref: RunRef) -> Json:
         """Return the stored form of one payload of a run."""
-        context = WorkflowSerializationContext(ref.namespace, ref.workflow_id)
-        return await self._stored(value, ref, self.converter.with_context(context).payload_codec)
+        return (await self._stored([value], ref))[0]
 
-    async def _fill_in(self, part: Any, ref: RunRef, codec: PayloadCodec | None) -> Any:
-        if isinstance(part, Captured):
-            return await self._stored(part, ref, codec)
-        if isinstance(part, dict):
-            result = {key: await self._fill_in(value, ref, codec) for key, value in part.items()}
-            if isinstance(part.get("value"), Captured):
-                result["message"] = _message_in(result["value"])
-            return result
-        if isinstance(part, list):
-            return [await self._fill_in(item, ref, codec) for item in part]
-        return part
+    async def _stored(self, values: Sequence[Captured], ref: RunRef) -> list[Json]:
+        kept = [self._kept(value, ref) for value in values]
+        payloads = [payload for payload in kept if isinstance(payload, Payload)]
+        encoded = iter(await self._encode(payloads, ref))
+        return [_stored(next(encoded)) if isinstance(k, Payload) else k for k in kept]
 
-    async def _stored(self, value: Captured, ref: RunRef, codec: PayloadCodec | None) -> Json:
+    def _kept(self, value: Captured, ref: RunRef) -> Payload | Json:
         size = value.payload.metadata.get("temporal-state-size")
         if size is not None:
             return _dropped(value.payload, f"too large ({size.decode()} bytes)")
         try:
             kept = self._redacted(value, ref)
-            if kept is None:
-                return _dropped(value.payload, "redacted")
-            return _to_json(await self._encode(kept, codec))
-        except Exception:  # noqa: BLE001 what cannot be protected is not kept, and nothing else suffers
-            log.warning("a recorded %s could not be encoded, so it is not kept", value.kind)
+        except Exception:  # noqa: BLE001 what may be secret is not kept, and nothing else suffers
+            log.warning("the redaction of a recorded %s failed, so it is not kept", value.kind)
             return _dropped(value.payload, "unencodable")
+        return _dropped(value.payload, "redacted") if kept is None else kept
 
     def _redacted(self, value: Captured, ref: RunRef) -> Payload | None:
         redact = self.settings.redact
@@ -256,15 +235,37 @@ class ValueEncoder:
         about = RecordedValue(value.kind, ref.workflow_id, ref.run_id, value.step)
         return redact(about, value.payload)
 
-    async def _encode(self, payload: Payload, codec: PayloadCodec | None) -> Payload:
-        if codec is None:
-            return payload
-        future = asyncio.run_coroutine_threadsafe(_encoded(codec, payload), self.loop)
+    async def _encode(self, payloads: list[Payload], ref: RunRef) -> list[Payload | Json]:
+        context = WorkflowSerializationContext(ref.namespace, ref.workflow_id)
+        codec = self.converter.with_context(context).payload_codec
+        if codec is None or not payloads:
+            return [*payloads]
+        try:
+            encoded = await self._call(codec, payloads)
+        except Exception:  # noqa: BLE001 it may be one of them that cannot be encoded
+            encoded = []
+        if len(encoded) == len(payloads):
+            return [*encoded]
+        return [await self._encode_one(codec, payload) for payload in payloads]
+
+    async def _encode_one(self, codec: PayloadCodec, payload: Payload) -> Payload | Json:
+        try:
+            return (await self._call(codec, [payload]))[0]
+        except Exception:  # noqa: BLE001 what cannot be protected is not kept, and nothing else suffers
+            log.warning("a recorded value could not be encoded, so it is not kept")
+            return _dropped(payload, "unencodable")
+
+    async def _call(self, codec: PayloadCodec, payloads: list[Payload]) -> list[Payload]:
+        future = asyncio.run_coroutine_threadsafe(_encoded(codec, payloads), self.loop)
         return await asyncio.wait_for(asyncio.wrap_future(future), CODEC_TIMEOUT)
 
 
-async def _encoded(codec: PayloadCodec, payload: Payload) -> Payload:
-    return (await codec.encode([payload]))[0]
+async def _encoded(codec: PayloadCodec, payloads: list[Payload]) -> list[Payload]:
+    return await codec.encode(payloads)
+
+
+def _stored(encoded: Payload | Json) -> Json:
+    return _to_json(encoded) if isinstance(encoded, Payload) else encoded
 
 
 def _dropped(payload: Payload, why: str) -> Json:

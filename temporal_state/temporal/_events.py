@@ -5,7 +5,7 @@ public interface, so a test pins every field that is read here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -16,16 +16,16 @@ from temporalio.bridge.proto.workflow_activation import WorkflowActivationJob
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.converter import PayloadConverter
 
-from temporal_state.temporal._call_header import CallHeader
-from temporal_state.temporal._wire import HEADER
-
 Place: TypeAlias = tuple[str, int]
 """How the SDK tells one open call from another: its kind, and a number for each kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """Workflow code asked for something that it can wait for; ``lasting`` is a timer's time."""
+    """Workflow code asked for something that it can wait for.
+
+    Its key is the name of the call by its content; ``lasting`` is a timer's time.
+    """
 
     place: Place
     kind: str
@@ -67,14 +67,15 @@ def of_job(job: WorkflowActivationJob) -> Closed | None:
 
 
 def of_command(
-    command: WorkflowCommand, children: Mapping[int, str]
+    command: WorkflowCommand, keys: Mapping[Place, str]
 ) -> Scheduled | Closed | Ended | None:
     """Return what a command of a completion says, if it concerns steps or the run's end."""
     kind = command.WhichOneof("variant") or ""
-    if kind == "start_child_workflow_execution":
-        return _child(command.start_child_workflow_execution, children)
     handler = _COMMANDS.get(kind)
-    return None if handler is None else handler(getattr(command, kind), command)
+    event = None if handler is None else handler(getattr(command, kind), command)
+    if isinstance(event, Scheduled) and event.place in keys:
+        return replace(event, key=keys[event.place])
+    return event
 
 
 def _resolved(kind: str, resolved: Any) -> Closed:
@@ -136,14 +137,16 @@ def _activity(kind: str, command: Any) -> Scheduled:
         kind,
         command.activity_type,
         command.activity_id,
-        _key_of(command.headers),
+        None,
         command.arguments,
     )
 
 
-def _child(command: Any, children: Mapping[int, str]) -> Scheduled:
-    place, key = ("child", command.seq), children.get(command.seq)
-    return Scheduled(place, "child", command.workflow_type, command.workflow_id, key, command.input)
+def _child(command: Any) -> Scheduled:
+    place = ("child", command.seq)
+    return Scheduled(
+        place, "child", command.workflow_type, command.workflow_id, None, command.input
+    )
 
 
 def _timer(timer: Any, command: WorkflowCommand) -> Scheduled:
@@ -160,11 +163,6 @@ def _nexus(command: Any) -> Scheduled:
     return Scheduled(place, "nexus", name, command.endpoint, None, [command.input])
 
 
-def _key_of(headers: Mapping[str, Payload]) -> str | None:
-    payload = headers.get(HEADER)
-    return None if payload is None else CallHeader.from_payload(payload).step
-
-
 _JOBS: Mapping[str, Callable[[Any], Closed | None]] = {
     "fire_timer": lambda job: Closed(("timer", job.seq), "completed"),
     "resolve_activity": lambda job: _resolved("activity", job),
@@ -177,6 +175,7 @@ _JOBS: Mapping[str, Callable[[Any], Closed | None]] = {
 _COMMANDS: Mapping[str, Any] = {
     "schedule_activity": lambda part, _: _activity("activity", part),
     "schedule_local_activity": lambda part, _: _activity("local_activity", part),
+    "start_child_workflow_execution": lambda part, _: _child(part),
     "start_timer": _timer,
     "cancel_timer": lambda part, _: Closed(("timer", part.seq), "cancelled"),
     "schedule_nexus_operation": lambda part, _: _nexus(part),

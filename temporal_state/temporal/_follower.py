@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from temporalio.bridge.proto.workflow_activation import (
@@ -92,6 +93,7 @@ class Follower:
     _end: Json = field(default_factory=dict)
     _input: list[Any] = field(default_factory=list)
     _start: Json = field(default_factory=dict)
+    _fixed: Json = field(default_factory=dict)
     _input_told: bool = False
     _replayed: Patch | None = None
     _clock: int = 0
@@ -104,9 +106,9 @@ class Follower:
         self,
         act: WorkflowActivation,
         completion: WorkflowActivationCompletion,
-        children: Mapping[int, str],
+        keys: Mapping[Place, str],
     ) -> None:
-        """Take in one activation, what the workflow answered, and the keys of its child calls."""
+        """Take in one activation, what the workflow answered, and the keys of its calls."""
         if all(job.HasField("query_workflow") for job in act.jobs):
             return
         if act.jobs[0].HasField("remove_from_cache"):
@@ -119,7 +121,7 @@ class Follower:
         for closed in jobs_closed(act.jobs):
             self._see_closed(closed, patch)
         for command in completion.successful.commands:
-            self._see_command(of_command(command, children), patch)
+            self._see_command(of_command(command, keys), patch)
         for number in self._pauses.given_up():
             self._close(number, {"status": "cancelled"}, patch)
         checkpoints = self._checkpoints()
@@ -233,18 +235,20 @@ class Follower:
             return []
         self._checkpoint_step, self._checkpoint_time = closed, self._now
         self.notes.checkpoints += 1
-        return [{**self._situation(), "number": self.notes.checkpoints, "step": closed}]
+        time = to_text(self._now)
+        return [
+            {**self._situation(), "time": time, "number": self.notes.checkpoints, "step": closed}
+        ]
 
     def _situation(self) -> Json:
         return {
-            "time": to_text(self._now),
             "clock": self._clock,
             "progress": self.notes.progress,
             "counts": dict(self._counts),
-            "open": [name for _, name, _ in sorted(self._open.values())[:OPEN_SHOWN]],
+            "open": [name for _, name, _ in islice(self._open.values(), OPEN_SHOWN)],
         }
 
-    def _header(self, checkpoints: list[Json]) -> Json:
+    def _fixed_header(self) -> Json:
         info = self.info
         return {
             "kind": "workflow",
@@ -260,12 +264,19 @@ class Follower:
             "cron": info.cron_schedule,
             "parent": vars(info.parent) if info.parent else None,
             "started": to_text(info.workflow_start_time),
-            "updated": to_text(self._now),
-            "seen": to_text(utc_now()),
-            "synced": self._complete,
             "lost": 0,
             **self._lineage.to_json(),
             "worker": self.settings.worker,
+        }
+
+    def _header(self, checkpoints: list[Json]) -> Json:
+        if not self._fixed:
+            self._fixed = self._fixed_header()
+        return {
+            **self._fixed,
+            "updated": to_text(self._now),
+            "seen": to_text(utc_now()),
+            "synced": self._complete,
             "step_count": self._steps,
             "input": [] if self._input_told else self._input,
             "start": {} if self._input_told else self._start,
@@ -275,7 +286,7 @@ class Follower:
             "result": None,
             "error": None,
             "checkpoints": checkpoints,
-            **{k: v for k, v in self._situation().items() if k != "time"},
+            **self._situation(),
             **self._end,
         }
 

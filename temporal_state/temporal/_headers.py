@@ -27,12 +27,12 @@ class HeaderWriter:
     """Names the calls of one run, by their content, and tells the activities their names.
 
     Attributes:
-        children: The keys of the child calls of the last completion, by their sequence numbers.
+        keys: The keys of the calls of the last completion, by kind and sequence number.
         lineage: What the run was told when it started.
     """
 
     def __init__(self, info: Info, *, recorded: bool) -> None:
-        self.children: dict[int, str] = {}
+        self.keys: dict[tuple[str, int], str] = {}
         self.lineage = Lineage()
         self._info = info
         self._started = info.workflow_start_time if recorded else None
@@ -50,7 +50,7 @@ class HeaderWriter:
         for job in act.jobs:
             if job.HasField("resolve_activity") and job.resolve_activity.is_local:
                 self._see_resolved(job)
-        self.children.clear()
+        self.keys.clear()
         now = act.timestamp.ToDatetime(UTC)
         for command in completion.successful.commands:
             if command.HasField("schedule_activity"):
@@ -67,10 +67,11 @@ class HeaderWriter:
                 command.continue_as_new_workflow_execution.headers[HEADER].CopyFrom(told)
 
     def _write(self, call: Any, now: datetime, content: str) -> None:
+        key = self.keys["activity", call.seq] = self._key(content)
         header = CallHeader(
             chain=self._info.first_execution_run_id,
             content=content,
-            step=self._key(content),
+            step=key,
             now=now,
             started=self._started,
             lineage=self.lineage,
@@ -87,7 +88,7 @@ class HeaderWriter:
 
     def _tell_child(self, call: Any) -> None:
         content = self._content(digest("child", call.workflow_type, digest_of_payloads(call.input)))
-        self.children[call.seq] = self._key(content)
+        self.keys["child", call.seq] = self._key(content)
         lineage = self.lineage.of_child(content)
         if lineage is not None:
             call.headers[HEADER].CopyFrom(lineage.to_payload())

@@ -22,7 +22,7 @@ from temporalio.common import MetricMeter
 
 from temporal_state.errors import StoreError
 from temporal_state.runs import Patch, RunRef, Runs
-from temporal_state.temporal._capture import ValueEncoder, bytes_of, drop_values
+from temporal_state.temporal._capture import ValueEncoder, drop_values, slots_of
 
 log = logging.getLogger("temporal_state")
 
@@ -73,7 +73,8 @@ class Recorder:
         self._known: OrderedDict[RunRef, _Known] = OrderedDict()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._deadline: float | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
         self._thread = threading.Thread(
             target=self._run, name="temporal_state-recorder", daemon=True
         )
@@ -102,30 +103,37 @@ class Recorder:
             if self._queued >= limit:
                 self._lose(patch)
                 return
-            size = bytes_of(patch)
-            if size and self._bytes + size > self._settings.max_pending_bytes:
+            patch.bytes = sum(value.size for *_, value in slots_of(patch))
+            if patch.bytes and self._bytes + patch.bytes > self._settings.max_pending_bytes:
                 drop_values(patch)
                 self._lose(patch)
-                size = 0
+                patch.bytes = 0
             self._queued += len(patch)
-            self._bytes += size
+            self._bytes += patch.bytes
             self._queue.append((patch, whole))
 
     def stop(self) -> None:
         """Write what waits, for at most ``shutdown_timeout``, and stop; call it off the loop."""
-        self._deadline = time.monotonic() + self._settings.shutdown_timeout.total_seconds()
         self._stopping.set()
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._wake.set)
         self._thread.join(self._settings.shutdown_timeout.total_seconds() + 1)
 
     def _run(self) -> None:
         asyncio.run(self._main())
 
     async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        if self._stopping.is_set():  # before the loop was there to be woken
+            self._wake.set()
         task = asyncio.create_task(self._write_until_stopped())
-        while not task.done() and not self._is_late():
-            await asyncio.wait({task}, timeout=NAP)
+        stopped = asyncio.create_task(self._wake.wait())
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task}, timeout=self._settings.shutdown_timeout.total_seconds())
         task.cancel()
         await asyncio.wait({task})
+        stopped.cancel()
         self._take_queue()
         with self._lock:
             for patch in self._pending.values():
@@ -136,21 +144,12 @@ class Recorder:
     async def _write_until_stopped(self) -> None:
         interval = self._settings.flush_interval.total_seconds()
         while not self._stopping.is_set():
-            await self._pause(interval)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), interval)
             await self._flush()
         while self._queue or self._pending:
             if not await self._flush():
                 await asyncio.sleep(NAP)
-
-    async def _pause(self, seconds: float) -> None:
-        # A thread's event cannot be awaited; short naps keep the shutdown quick.
-        end = time.monotonic() + seconds
-        while not self._stopping.is_set() and time.monotonic() < end:
-            await asyncio.sleep(min(NAP, seconds))
-            self._take_queue()
-
-    def _is_late(self) -> bool:
-        return self._deadline is not None and time.monotonic() > self._deadline
 
     async def _flush(self) -> bool:
         """Write all that waits; return whether all of it was written."""
@@ -168,6 +167,7 @@ class Recorder:
 
     def _take_queue(self) -> None:
         while self._queue:
+            time.sleep(0)  # lets go of the interpreter, for whom workflows wait for
             patch, whole = self._queue.popleft()
             try:
                 self._merge(patch)
@@ -175,7 +175,7 @@ class Recorder:
                 log.exception("what was seen of run %s cannot be merged", patch.ref.run_id)
                 with self._lock:
                     self._lose(patch)
-                self._release(len(patch), bytes_of(patch))
+                self._release(len(patch), patch.bytes)
             if whole:
                 self._whole.add(patch.ref)
 
@@ -184,12 +184,12 @@ class Recorder:
 
     async def _write(self, ref: RunRef) -> bool:
         patch = self._pending.pop(ref)
-        size = len(patch), bytes_of(patch)
+        size = len(patch)
         try:
             async with asyncio.timeout(WRITE_TIMEOUT.total_seconds()):
                 await self._write_patch(patch)
         except (StoreError, TimeoutError, asyncio.CancelledError) as error:
-            self._release(size[0] - len(patch), size[1] - bytes_of(patch))
+            self._release(size - len(patch))
             self._keep(patch)
             if isinstance(error, asyncio.CancelledError):
                 raise
@@ -201,7 +201,7 @@ class Recorder:
                 self._lose(patch)
         else:
             self._failing = False
-        self._release(*size)
+        self._release(size, patch.bytes)
         self._whole.discard(ref)
         return True
 
@@ -231,11 +231,11 @@ class Recorder:
             self._add(patch, newer)
 
     def _add(self, patch: Patch, newer: Patch) -> None:
-        changes, size = len(patch) + len(newer), bytes_of(patch, newer) + bytes_of(newer)
+        changes = len(patch) + len(newer)
         patch.add(newer)
-        self._release(changes - len(patch), size - bytes_of(patch, newer))
+        self._release(changes - len(patch))
 
-    def _release(self, changes: int, size: int) -> None:
+    def _release(self, changes: int, size: int = 0) -> None:
         with self._lock:
             self._queued -= changes
             self._bytes -= size

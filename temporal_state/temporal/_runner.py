@@ -52,7 +52,7 @@ class _FollowedInstance(WorkflowInstance):
             log.exception("activities of run %s are not told which run they belong to", act.run_id)
         if self._follower is not None:
             try:
-                self._follower.see(act, completion, self._headers.children)
+                self._follower.see(act, completion, self._headers.keys)
             except Exception:
                 log.exception("run %s is no longer recorded by this worker", act.run_id)
                 self._follower = None

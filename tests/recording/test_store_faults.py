@@ -179,20 +179,6 @@ async def test_values_are_bounded_in_bytes_and_dropped_before_what_they_belong_t
     assert [len(end["result"].get("text", "")) for end in kept[:10]] == [1000] * 10
 
 
-async def test_a_value_told_again_and_again_takes_its_room_once():
-    recorder = await recorder_on(
-        MemoryStore(), max_pending_bytes=2_500, flush_interval=timedelta(seconds=5)
-    )
-    ref = reference()
-    for _ in range(20):
-        recorder.tell(Patch(ref, header(ref), with_result(1000)), False)
-        await asyncio.sleep(0.06)  # the recorder takes its queue in between
-    assert recorder.lost == 0
-    assert recorder._bytes == 1000
-    await asyncio.to_thread(recorder.stop)
-    assert recorder._bytes == 0
-
-
 async def test_what_is_known_of_one_run_is_merged_while_it_waits():
     store = FailingStore(MemoryStore())
     recorder = await recorder_on(
