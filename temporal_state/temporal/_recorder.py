@@ -30,6 +30,7 @@ ATTEMPTS_PER_OBJECT = 64
 AT_ONCE = 8
 KNOWN_RUNS = 10_000
 NAP = 0.05
+LONG_QUEUE = 256
 WRITE_TIMEOUT = timedelta(seconds=10)
 
 
@@ -65,6 +66,7 @@ class Recorder:
     def __init__(self, runs: Runs, encoder: ValueEncoder, settings: RecorderSettings) -> None:
         self._runs, self._encoder, self._settings = runs, encoder, settings
         self._queue: deque[tuple[Patch, bool]] = deque()
+        self._long = max(1, min(LONG_QUEUE, settings.max_pending // 2))
         self._queued = 0
         self._bytes = 0
         self._pending: dict[RunRef, Patch] = {}
@@ -111,6 +113,10 @@ class Recorder:
             self._queued += len(patch)
             self._bytes += patch.bytes
             self._queue.append((patch, whole))
+            if len(self._queue) == self._long and self._loop is not None:
+                # What comes for one run is one change once it is merged.
+                with contextlib.suppress(RuntimeError):  # it has ended by itself
+                    self._loop.call_soon_threadsafe(self._take_queue)
 
     def stop(self) -> None:
         """Write what waits, for at most ``shutdown_timeout``, and stop; call it off the loop."""
