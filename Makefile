@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TREE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proofs lint clean
+.PHONY: help demo test azurite proofs lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -18,6 +18,8 @@ demo: $(VENV)/demo ## inventory of a real tree of files, its worker killed half 
 
 test: $(VENV)/dev ## all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow"
+
+azurite: $(VENV)/azurite ## the Azure server, by npm; without it the tests on Azure are skipped
 
 # 5 is pytest's way to say that there is no such test.
 proofs: $(VENV)/dev ## the tests that take long
@@ -40,6 +42,10 @@ $(VENV)/demo: pyproject.toml | $(BIN)/python
 $(VENV)/dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	@touch $@ $(VENV)/demo
+
+$(VENV)/azurite: | $(BIN)/python
+	@command -v npm > /dev/null || { echo "no npm found; the Azure server needs Node.js" >&2; exit 1; }
+	mkdir -p $@.new && npm install --prefix $@.new --no-audit --no-fund --silent azurite@3 && mv $@.new $@
 
 $(BIN)/python:
 	@command -v $(PYTHON) > /dev/null || { echo "no $(PYTHON) found; set PYTHON=/path/to/python" >&2; exit 1; }

@@ -189,4 +189,5 @@ def _as_sequence(transform: Transform | Sequence[Transform] | None) -> Sequence[
 
 def join_location(url: str, key: str) -> str:
     """Return a key's place in the store at ``url``, as a path if ``url`` is one."""
-    return f"{url.rstrip('/')}/{key}"
+    place, mark, options = url.partition("?") if "://" in url else (url, "", "")
+    return f"{place.rstrip('/')}/{key}{mark}{options}"

@@ -15,6 +15,7 @@ from temporal_state.storage._names import (
     encode_name,
     encode_prefix,
 )
+from temporal_state.storage._object_storage import ObjectStorage
 from temporal_state.storage._open import open_store
 from temporal_state.storage._postgresql import PostgresStore
 from temporal_state.storage._protocol import Change, Object, ObjectInfo, ObjectStore
@@ -30,6 +31,7 @@ __all__ = [
     "MemoryStore",
     "Object",
     "ObjectInfo",
+    "ObjectStorage",
     "ObjectStore",
     "PostgresStore",
     "Transform",

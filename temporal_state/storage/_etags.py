@@ -1,5 +1,6 @@
 """ETags from the content, for stores that must keep conditions themselves."""
 
+from collections.abc import Callable
 from hashlib import blake2b
 
 from temporal_state.errors import ConflictError
@@ -12,14 +13,22 @@ def etag_of(data: bytes) -> str:
 
 
 def conditional(
-    key: str, data: bytes, *, if_match: str | None = None, if_absent: bool = False
+    key: str,
+    data: bytes,
+    *,
+    if_match: str | None = None,
+    if_absent: bool = False,
+    etag: Callable[[bytes], str | None] = etag_of,
 ) -> Change:
-    """Return the change that a put is: the new bytes, if the conditions hold."""
+    """Return the change that a put is: the new bytes, if the conditions hold.
+
+    Where the server makes the ETags, ``etag`` finds the one of the present bytes.
+    """
 
     def change(current: bytes | None) -> bytes:
         if if_absent and current is not None:
             raise ConflictError(f"{key!r} exists already; read it and decide again")
-        if if_match is not None and (current is None or etag_of(current) != if_match):
+        if if_match is not None and (current is None or etag(current) != if_match):
             raise ConflictError(f"{key!r} is not what was read before; read it and decide again")
         return data
 

@@ -7,14 +7,18 @@ from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from temporal_state.errors import ConfigurationError
 from temporal_state.storage._local import LocalStore
+from temporal_state.storage._location import SCHEMES as OBJECT_STORAGE
 from temporal_state.storage._memory import MemoryStore
+from temporal_state.storage._object_storage import ObjectStorage
 from temporal_state.storage._postgresql import PostgresStore
 from temporal_state.storage._protocol import ObjectStore
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://|(file|memory):", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9_.-]*")
-_LATER = ("s3", "gs", "az")
-_SCHEMES = "a path, file:///absolute/path, memory://name or postgresql://user@host/database"
+_SCHEMES = (
+    "a path, file:///absolute/path, memory://name, s3://bucket/prefix, gs://bucket/prefix, "
+    "az://container/prefix or postgresql://user@host/database"
+)
 
 
 def open_store(url: str | os.PathLike[str]) -> ObjectStore:
@@ -23,8 +27,10 @@ def open_store(url: str | os.PathLike[str]) -> ObjectStore:
     Args:
         url: A path (``~`` is the home directory), ``file:///absolute/path`` (percent-encoded, ``~``
             is a character like any other), ``memory://`` (a new store each time),
-            ``memory://name`` (shared by name within the process), or
-            ``postgresql://user@host/database?schema=name`` with any parameter of libpq.
+            ``memory://name`` (shared by name within the process), a bucket or container
+            (``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix``; see
+            `ObjectStorage`), or ``postgresql://user@host/database?schema=name`` with any parameter
+            of libpq.
 
     Raises:
         ConfigurationError: No store can be made of it.
@@ -38,10 +44,10 @@ def open_store(url: str | os.PathLike[str]) -> ObjectStore:
         return _at_file_url(text)
     if scheme == "memory":
         return _in_memory(text)
+    if scheme in OBJECT_STORAGE:
+        return ObjectStorage(text)
     if scheme in {"postgresql", "postgres"}:
         return PostgresStore(text)
-    if scheme in _LATER:
-        raise _refusal(text, "this version keeps state in local files, memory and PostgreSQL only")
     raise _refusal(text, f"the scheme {scheme!r} is unknown")
 
 

@@ -18,12 +18,14 @@ from typing import Protocol
 
 import psycopg
 import pytest
+from object_servers import BUCKET, SERVERS, Azurite, InBucket, SeaweedFS, Server
 
 import temporal_state.errors
 from temporal_state.errors import DamagedObjectError
 from temporal_state.storage import (
     LocalStore,
     MemoryStore,
+    ObjectStorage,
     ObjectStore,
     PostgresStore,
     TransformedStore,
@@ -157,6 +159,31 @@ class Backend:
     overhead: int = 0  # bytes that the store adds to each object
 
 
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    command = Azurite.command()
+    if command is None:
+        reason = "azurite is not installed; `make azurite` does it, with npm"
+        assert not os.environ.get("CI"), reason
+        pytest.skip(reason)
+    server = Azurite(tmp_path_factory.mktemp("azurite"), command)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def place() -> str:
+    """A place in the bucket of the test's own."""
+    return f"test-{uuid.uuid4().hex}"
+
+
 def in_files(request: pytest.FixtureRequest) -> Backend:
     store = LocalStore(request.getfixturevalue("tmp_path") / "root")
     return Backend(store, Files(store.root))
@@ -170,6 +197,17 @@ def in_memory(_request: pytest.FixtureRequest) -> Backend:
 def in_postgresql(request: pytest.FixtureRequest) -> Backend:
     url, schema = request.getfixturevalue("postgres_url"), f"test_{uuid.uuid4().hex}"
     return Backend(PostgresStore(f"{url}?schema={schema}"), Rows(url, schema))
+
+
+def in_bucket(fixture: str) -> Callable[[pytest.FixtureRequest], Backend]:
+    def made(request: pytest.FixtureRequest) -> Backend:
+        server: Server = request.getfixturevalue(fixture)
+        place = request.getfixturevalue("place")
+        url = f"{server.scheme}://{BUCKET}/{place}"
+        store = ObjectStorage(url, client=server.client(place))
+        return Backend(store, InBucket(server, place))
+
+    return made
 
 
 def transformed(
@@ -187,6 +225,7 @@ BACKENDS: dict[str, Callable[[pytest.FixtureRequest], Backend]] = {
     "local": in_files,
     "memory": in_memory,
     "postgresql": in_postgresql,
+    **{name: in_bucket(fixture) for name, fixture in SERVERS.items()},
     "transformed-local": transformed(in_files),
     "transformed-memory": transformed(in_memory),
 }

@@ -15,7 +15,7 @@ from temporal_state.errors import (
     PathTraversalError,
     StoreError,
 )
-from temporal_state.storage import ObjectStore, open_store
+from temporal_state.storage import ObjectStorage, ObjectStore, open_store
 
 
 def increment(data: bytes | None) -> bytes:
@@ -298,23 +298,25 @@ CALLS: list[Callable[[ObjectStore, str], Awaitable[object]]] = [
 ]
 
 
-@pytest.mark.parametrize(("key", "error"), BAD)
-async def test_what_is_no_key_is_refused_by_every_method(store, key, error):
-    for call in CALLS:
-        with pytest.raises(error):
-            await call(store, key)
+async def test_what_is_no_key_is_refused_by_every_method(store):
+    for key, error in BAD:
+        for call in CALLS:
+            with pytest.raises(error):
+                await call(store, key)
     assert await store.list() == []
 
 
-@pytest.mark.parametrize("prefix", ["/", "..", "a/../", ".temporal_state", "A/", "a\\"])
-async def test_what_no_key_starts_with_is_refused_as_prefix(store, prefix):
-    with pytest.raises(InvalidNameError):
-        await store.list(prefix)
-    with pytest.raises(InvalidNameError):
-        await store.list(after=prefix)
+async def test_what_no_key_starts_with_is_refused_as_prefix(store):
+    for prefix in ("/", "..", "a/../", ".temporal_state", "A/", "a\\"):
+        with pytest.raises(InvalidNameError):
+            await store.list(prefix)
+        with pytest.raises(InvalidNameError):
+            await store.list(after=prefix)
 
 
 async def test_no_key_is_another_keys_folder(store, raw):
+    if isinstance(store, ObjectStorage):
+        pytest.skip("buckets are flat; to notice would cost a request for each segment of a key")
     await store.put("a/b/c", b"1")
     for key in ("a", "a/b", "a/b/c/d", "a/b/c/d/e"):
         for call in CALLS:

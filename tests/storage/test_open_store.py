@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from temporal_state.errors import ConfigurationError
-from temporal_state.storage import LocalStore, MemoryStore, open_store
+from temporal_state.storage import LocalStore, MemoryStore, ObjectStorage, open_store
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,41 @@ async def test_memory_with_a_name_is_shared():
 
 
 @pytest.mark.parametrize(
+    ("url", "again"),
+    [
+        ("s3://bucket/prefix", "s3://bucket/prefix"),
+        ("S3://bucket/a/B.c_d=e~!-/", "s3://bucket/a/B.c_d=e~!-"),
+        ("gs://bucket", "gs://bucket"),
+        ("az://container/", "az://container"),
+        ("az://container/a?account_name=me", "az://container/a?account_name=me"),
+        (
+            "s3://bucket?endpoint=http%3A//127.0.0.1:9000&region=eu-central-1",
+            "s3://bucket?endpoint=http://127.0.0.1:9000&region=eu-central-1",
+        ),
+    ],
+)
+def test_buckets_and_containers(url, again):
+    store = open_store(url)
+    assert isinstance(store, ObjectStorage)
+    assert store.url == again == open_store(again).url
+    assert again in repr(store)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("s3://", "s3:///prefix", "s3://bucket:9000/prefix", "s3://.bucket", "s3://b/a//b"),
+        *("s3://b/../c", "s3://b/./c", "s3://b/a b", "s3://b/%2e%2e/c", "s3://b/a#b", "s3://[b"),
+        *("s3://b?region", "s3://b?color=red", "gs://b?endpoint=x", "az://b?sas_token=x"),
+        *("s3://b?endpoint=http://user:pw@host", "s3://b?endpoint=http://host?key=1"),
+    ],
+)
+def test_what_names_no_bucket_is_refused(url):
+    with pytest.raises(ConfigurationError, match=r"it must be .*environment"):
+        open_store(url)
+
+
+@pytest.mark.parametrize(
     ("url", "match"),
     [
         ("", "no path"),
@@ -78,9 +113,6 @@ async def test_memory_with_a_name_is_shared():
         ("memory://a/b", "letters"),
         ("memory://a b", "letters"),
         ("memory://a?b", "%3F"),
-        ("s3://bucket/prefix", "this version"),
-        ("gs://bucket", "this version"),
-        ("az://container", "this version"),
         ("postgresql://host/db?schema=", "schema"),
         ("postgresql://host/db?nonsense=1", "libpq"),
         ("postgresql://host/db#part", "%23"),
@@ -101,6 +133,9 @@ def test_what_cannot_be_opened_says_what_can(url, match):
         "postgresql://user:a/s3cret@host/db",
         "postgresql://user:a@s3cret@host/db",
         "s3://bucket/prefix?secret_access_key=s3cret",
+        "s3://key:s3cret@bucket/prefix",
+        "s3://bucket/prefix?endpoint=https://key:s3cret@host",
+        "az://container?s3cret",
         "odd://s3cret@host",
         "file://user:s3cret@host/path",
         "memory://user:s3cret@name",
