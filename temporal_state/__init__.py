@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
         StoreTimeoutError,
         TokenExpiredError,
         TooLargeError,
+        TransactionConflictError,
         VersionConflictError,
     )
     from temporal_state.runs import Checkpoint, Run, Source, Step
@@ -74,6 +75,7 @@ __all__ = [
     "StoreTimeoutError",
     "TokenExpiredError",
     "TooLargeError",
+    "TransactionConflictError",
     "Transform",
     "VersionConflictError",
     "build_state_store_path",

@@ -6,9 +6,11 @@ script may share one; it counts its users and closes with the last.
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from temporal_state.documents import (
     DEFAULT_LIMITS,
@@ -18,11 +20,14 @@ from temporal_state.documents import (
     Engine,
     Layout,
     Limits,
+    Transaction,
     utc_now,
 )
 from temporal_state.errors import ConfigurationError
 from temporal_state.runs import OwnDocuments, Runs
 from temporal_state.storage import LocalStore, ObjectStore, Transform, TransformedStore, open_store
+
+T = TypeVar("T")
 
 DEFAULT_URL = "./local/tmp"
 DEFAULT_APP = "default"
@@ -164,6 +169,42 @@ class StateBackend:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Return a block whose changes of several documents take effect together, or not at all.
+
+        Example:
+            async with backend.transaction() as tx:
+                order = await tx.get("order-1")
+                await tx.merge("order-1", {"paid": True})
+                await tx.merge("account-7", {"balance": order["sum"]})
+
+        Raises:
+            TransactionConflictError: At the end, if what the block has read was changed meanwhile;
+                see `transact`, which runs it again.
+        """
+        return self.documents.transactions.transaction()
+
+    async def transact(
+        self,
+        function: Callable[[Transaction], Awaitable[T]],
+        *,
+        attempts: int = 20,
+        deadline: timedelta = timedelta(seconds=30),
+    ) -> T:
+        """Run ``function`` in a transaction, again for each conflict, and return what it returned.
+
+        Args:
+            function: Reads and changes by the transaction it is given; it may run several times.
+            attempts: At most that many runs.
+            deadline: No run begins later than so long after the call.
+
+        Raises:
+            TransactionConflictError: The last run met a conflict too.
+        """
+        return await self.documents.transactions.transact(
+            function, attempts=attempts, deadline=deadline
+        )
 
     def documents_for(self, caller: Caller) -> Documents:
         """Return the documents for operations on behalf of ``caller``."""

@@ -11,6 +11,7 @@ whether trying again can help: that decides what Temporal retries.
     ├── TooLargeError (ValueError)             a document or result over its size limit
     ├── NotRecordedError (LookupError)         a run, or a value of it, that the record lacks
     ├── ConflictError                          the object is not what the caller expected
+    │   ├── TransactionConflictError           ... a document changed under a transaction
     │   └── VersionConflictError               ... a document has another version; has both
     ├── BatchError                             changes of a batch that were not written
     ├── TokenExpiredError                      a change too old to tell whether it was applied
@@ -44,6 +45,7 @@ __all__ = [
     "StoreTimeoutError",
     "TokenExpiredError",
     "TooLargeError",
+    "TransactionConflictError",
     "VersionConflictError",
 ]
 
@@ -102,6 +104,13 @@ class NotRecordedError(StateError, LookupError):
 
 class ConflictError(StateError):
     """An object is not in the state that the caller made a condition of."""
+
+
+class TransactionConflictError(ConflictError):
+    """A document that a transaction has read was changed before its end; nothing was written.
+
+    The same values would meet the same conflict: run the whole block again, as ``transact`` does.
+    """
 
 
 class VersionConflictError(ConflictError):

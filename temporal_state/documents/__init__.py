@@ -11,6 +11,8 @@ from temporal_state.documents._json import dumps, loads, plain, plain_object
 from temporal_state.documents._layout import Address, Layout
 from temporal_state.documents._times import Clock, from_text, to_text, utc_now
 from temporal_state.documents._tokens import RETRY_HORIZON, Token
+from temporal_state.documents._transaction import Name, Seen, Transaction, TransactionEdit
+from temporal_state.documents._transactions import Transactions
 from temporal_state.documents._types import StateType, check_type
 
 __all__ = [
@@ -29,9 +31,14 @@ __all__ = [
     "Envelope",
     "Layout",
     "Limits",
+    "Name",
     "Page",
+    "Seen",
     "StateType",
     "Token",
+    "Transaction",
+    "TransactionEdit",
+    "Transactions",
     "check_id",
     "check_items",
     "check_key_name",

@@ -1,7 +1,7 @@
 """All documents of one application: found by type and id, listed by prefix."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -15,8 +15,11 @@ from temporal_state.documents._envelope import Envelope, id_inside
 from temporal_state.documents._handle import DocumentHandle
 from temporal_state.documents._ids import check_id
 from temporal_state.documents._layout import Address, Layout
+from temporal_state.documents._marks import holder
+from temporal_state.documents._transaction import Name
+from temporal_state.documents._transactions import Transactions, sweep
 from temporal_state.documents._types import StateType, check_type
-from temporal_state.errors import DamagedObjectError, InvalidNameError
+from temporal_state.errors import ContextError, DamagedObjectError, InvalidNameError
 from temporal_state.storage import check_prefix
 
 M = TypeVar("M", bound=BaseModel)
@@ -167,6 +170,42 @@ class Documents:
         engine = self.engine.on_behalf_of(replace(self.engine.caller, token=None))
         return Batch(engine, self.layout, size, interval)
 
+    @property
+    def transactions(self) -> Transactions:
+        """Transactions over these documents."""
+        return Transactions(self.engine, self._place)
+
+    async def get_many(
+        self, ids: Iterable[str | tuple[str, str]], type: str = StateType.WORKFLOWS
+    ) -> Sequence[dict[str, Any]]:
+        """Return the states of several documents as they all were at one moment.
+
+        Args:
+            ids: Their ids, or pairs of id and type; at most 16.
+            type: The type of those without one.
+
+        Returns:
+            Their states in the same order; ``{}`` for one that is absent.
+        """
+        names = [(name, type) if isinstance(name, str) else name for name in ids]
+        return await self.transactions.get_many(names)
+
+    async def sweep_transactions(self, older_than: timedelta = timedelta(minutes=1)) -> int:
+        """Bring transactions that dead processes left behind to their end; return how many.
+
+        Nothing waits for this: whoever meets such a transaction ends it as well.
+
+        Args:
+            older_than: A pending transaction younger than this is left alone.
+        """
+        return await sweep(self.engine, self.layout.transaction(""), older_than)
+
+    def _place(self, name: Name) -> Address:
+        id, type = name
+        if id is None:
+            raise ContextError("no run is known here, so none has an own document; give an id")
+        return self.layout.document(id, type)
+
     async def exists(self, id: str, type: str = StateType.WORKFLOWS) -> bool:
         """Return whether there is a document that has not expired."""
         return await self.one(id, type).exists()
@@ -236,6 +275,8 @@ class Documents:
         id = self.layout.id_of(segment) or id_inside(key, found.data)
         try:
             envelope = Envelope.decode(Address(check_type(type), id, key), found.data)
+            if holder(envelope) is not None:
+                envelope = await self.engine.look(envelope.address)
         except DamagedObjectError:
             return id  # it is there; whoever reads it will be told what is wrong
         envelope.expire(self.engine.now())

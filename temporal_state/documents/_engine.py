@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 from temporal_state.documents._edits import Edit
 from temporal_state.documents._envelope import Envelope, join
 from temporal_state.documents._layout import Address
+from temporal_state.documents._ledger import Ledger, Watch, refuse_marked
+from temporal_state.documents._marks import MarkedError
 from temporal_state.documents._times import Clock, utc_now
 from temporal_state.documents._tokens import RETRY_HORIZON, Token
 from temporal_state.errors import StoreTimeoutError, TooLargeError
-from temporal_state.storage import ObjectStore
+from temporal_state.storage import Change, ObjectStore
 
 T = TypeVar("T")
 
@@ -31,12 +33,15 @@ class Limits:
         meta_bytes: Most bytes that the memory of applied changes may take beside it.
         operation_timeout: After this long without an answer an operation fails.
         retry_horizon: How long every applied change is remembered.
+        transaction_patience: So long others wait for a transaction that holds a document and does
+            not move, before they abort it: its process may be dead.
     """
 
     document_bytes: int = 1024 * 1024
     meta_bytes: int = 8 * 1024 * 1024
     operation_timeout: timedelta = timedelta(seconds=10)
     retry_horizon: timedelta = RETRY_HORIZON
+    transaction_patience: timedelta = timedelta(seconds=10)
 
 
 DEFAULT_LIMITS = Limits()
@@ -86,6 +91,7 @@ class Engine:
     limits: Limits = field(default_factory=Limits)
     clock: Clock = utc_now
     caller: Caller = field(default_factory=Caller)
+    watch: Watch = field(default_factory=Watch, compare=False)
 
     def on_behalf_of(self, caller: Caller) -> "Engine":
         """Return the same engine for another caller."""
@@ -95,6 +101,17 @@ class Engine:
         """Return the caller's present time."""
         return self.caller.now or self.clock()
 
+    @property
+    def ledger(self) -> Ledger:
+        """The transactions that may hold documents."""
+        return Ledger(self)
+
+    async def look(self, address: Address) -> Envelope:
+        """Return the document's envelope as it is now; an absent one counts as deleted."""
+        envelope = await self.ledger.look(address)
+        envelope.expire(self.now())
+        return envelope
+
     async def read(self, address: Address, after: Edit | None = None) -> Document | None:
         """Return the document, or ``None`` when there is none or it has expired.
 
@@ -102,13 +119,9 @@ class Engine:
             address: Which document.
             after: An edit not yet made; the document is as it would be after it.
         """
-        found = await self.in_time(self.store.get(address.key), f"reading {address}")
-        if found is None and after is None:
-            return None
-        envelope, now = Envelope.decode(address, found.data if found else None), self.now()
-        envelope.expire(now)
+        envelope = await self.look(address)
         if after is not None:
-            after(envelope, now)
+            after(envelope, self.now())
         return None if envelope.deleted else _document(envelope)
 
     async def change(self, address: Address, edit: Edit) -> tuple[Document, Any]:
@@ -125,13 +138,38 @@ class Engine:
 
         def apply(data: bytes | None) -> bytes | None:
             envelope = Envelope.decode(address, data)
+            refuse_marked(envelope)
             outcome[:] = [envelope]
-            return self._apply(envelope, edit)
+            return self.apply(envelope, edit)
 
-        await self._to_the_end(self.store.update(address.key, apply), f"changing {address}")
+        await self.update(address, apply, f"changing {address}")
         return _document(outcome[0]), outcome[0].result
 
-    def _apply(self, envelope: Envelope, edit: Edit) -> bytes | None:
+    async def update(
+        self, address: Address, change: Change, what: str, *, mine: str | None = None
+    ) -> None:
+        """Apply a change; one that raises `MarkedError` has to wait for the transaction it met.
+
+        Args:
+            address: Which document.
+            change: From its bytes to its new ones.
+            what: What it does, for error messages.
+            mine: What the names of earlier attempts of the caller's own transaction start with;
+                they are not waited for.
+        """
+        started = asyncio.get_running_loop().time()
+        longest = (self.limits.operation_timeout + self.limits.transaction_patience).total_seconds()
+        while True:
+            try:
+                return await self.to_the_end(self.store.update(address.key, change), what)
+            except MarkedError as met:
+                if asyncio.get_running_loop().time() - started > longest:
+                    raise self._timed_out(what) from None
+                at_once = mine is not None and met.transaction.startswith(mine)
+                await self.ledger.settle(address, met.transaction, at_once=at_once)
+
+    def apply(self, envelope: Envelope, edit: Edit) -> bytes | None:
+        """Apply an edit in place; return the object's new bytes, ``None`` for no change."""
         now, token = self.now(), self.caller.token
         envelope.expire(now)
         if token is not None and envelope.tokens.is_applied(token):
@@ -171,7 +209,8 @@ class Engine:
                 raise
             raise self._timed_out(what) from error
 
-    async def _to_the_end(self, operation: Awaitable[T], what: str) -> T:
+    async def to_the_end(self, operation: Awaitable[T], what: str) -> T:
+        """Return what a change returns, in time; one that is cancelled is waited for first."""
         task = asyncio.ensure_future(operation)
         try:
             return await self.in_time(asyncio.shield(task), what)

@@ -40,6 +40,7 @@ class Envelope:
         tokens: Which changes have been applied.
         deleted: Whether this is a tombstone, kept for its tokens and version.
         unknown: What a newer version of the same schema knows besides; kept as it is.
+        tx: The mark of the transaction that holds the document, if one does; see `_marks`.
         result: What the change being made returns besides the state; not kept here.
     """
 
@@ -53,6 +54,7 @@ class Envelope:
     tokens: TokenWindow = field(default_factory=TokenWindow)
     deleted: bool = True
     unknown: dict[str, Any] = field(default_factory=dict)
+    tx: dict[str, Any] | None = None
     result: Any = None
 
     @classmethod
@@ -74,23 +76,17 @@ class Envelope:
                 raise damaged(address, f"{error}") from error
             return cls(address, state, deleted=False)
         try:
-            return cls._from_meta(address, state, meta)
+            return cls.from_meta(address, state, meta)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise damaged(address, f"its {RESERVED_KEY} is malformed ({error!r})") from error
 
     @classmethod
-    def _from_meta(
-        cls, address: Address, state: dict[str, Any], meta: dict[str, Any]
-    ) -> "Envelope":
+    def from_meta(cls, address: Address, state: dict[str, Any], meta: dict[str, Any]) -> "Envelope":
+        """Return the envelope of a state and of what `meta` returned."""
         if meta["schema"] > SCHEMA:
             raise DamagedObjectError(
                 f"{address} ({address.key}) was written by a newer version (schema "
                 f"{meta['schema']}, known is {SCHEMA}); upgrade this process"
-            )
-        if meta.get("tx") is not None:
-            raise DamagedObjectError(
-                f"{address} ({address.key}) is part of a transaction of a newer version; upgrade "
-                "this process"
             )
         if (meta["type"], meta["id"]) != (address.type, address.id):
             raise damaged(address, f"it is the document {meta['type']}/{meta['id']}")
@@ -98,13 +94,14 @@ class Envelope:
             address,
             state,
             version=int(meta["version"]),
-            created=from_text(meta["created"]),
-            updated=from_text(meta["updated"]),
+            created=from_text(meta["created"]) if meta["created"] else None,
+            updated=from_text(meta["updated"]) if meta["updated"] else None,
             expires={key: from_text(text) for key, text in meta["expires"].items()},
             expires_at=from_text(meta["expires_at"]) if meta["expires_at"] else None,
             tokens=TokenWindow.from_json(meta["tokens"], meta["floor"]),
             deleted=bool(meta["deleted"]),
             unknown={name: value for name, value in meta.items() if name not in _KNOWN},
+            tx=_mark(meta.get("tx")),
         )
 
     def encode(self) -> tuple[bytes, bytes]:
@@ -112,9 +109,10 @@ class Envelope:
 
         The revision makes every object's bytes, and so its ETag, different from all before.
         """
-        return dumps(self.state), dumps(self._meta())
+        return dumps(self.state), dumps(self.meta())
 
-    def _meta(self) -> dict[str, Any]:
+    def meta(self) -> dict[str, Any]:
+        """Return what we must know beside the state, with a new random revision."""
         tokens, floor = self.tokens.to_json()
         return {
             "schema": SCHEMA,
@@ -128,7 +126,7 @@ class Envelope:
             "expires_at": to_text(self.expires_at) if self.expires_at else None,
             "tokens": tokens,
             "floor": floor,
-            "tx": None,
+            "tx": self.tx,
             "deleted": self.deleted,
             **self.unknown,
         }
@@ -149,6 +147,12 @@ class Envelope:
         """Start a new life if this is a tombstone."""
         if self.deleted:
             self.deleted, self.created = False, now
+
+
+def _mark(tx: dict[str, Any] | None) -> dict[str, Any] | None:
+    if tx is not None and not (isinstance(tx["id"], str) and tx["id"]):
+        raise ValueError(f"the transaction {tx['id']!r} has no name")
+    return tx
 
 
 def join(state: bytes, meta: bytes) -> bytes:

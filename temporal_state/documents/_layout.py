@@ -2,6 +2,7 @@
 
 persistent-artifacts/apps/{app}/{type}/{id}/config.json
 persistent-artifacts/apps/{app}/runs/{namespace}/...
+persistent-artifacts/apps/{app}/tx/{transaction}.json
 persistent-artifacts/apps/{app}/tenants/{tenant}/...       the same again for each tenant
 """
 
@@ -67,6 +68,10 @@ class Layout:
     def _own(self, namespace: str, workflow_id: str) -> str:
         return f"{self.base}/runs/{encode_name(namespace)}/own/{encode_name(workflow_id)}"
 
+    def transaction(self, name: str) -> str:
+        """Return the key of the record of a transaction; with no name, their prefix."""
+        return f"{self.base}/tx/{encode_name(name)}.json" if name else f"{self.base}/tx/"
+
     def prefix(self, type: str, id_prefix: str = "") -> str:
         """Return a prefix of the keys of all documents whose id starts so.
 
@@ -86,3 +91,13 @@ class Layout:
     def key_of(self, type: str, segment: str) -> str:
         """Return the key of the document with an encoded id."""
         return f"{self.base}/{check_type(type)}/{segment}/{_FILE}"
+
+
+def record_beside(key: str, name: str) -> str:
+    """Return the key of the record of a transaction that holds the document at ``key``.
+
+    A transaction never leaves its application and tenant, so a mark cannot point elsewhere.
+    """
+    parts = key.split("/")
+    base = parts[: 5 if parts[3] == "tenants" else 3]
+    return f"{'/'.join(base)}/tx/{encode_name(name)}.json"
