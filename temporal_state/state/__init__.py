@@ -31,6 +31,7 @@ from temporal_state.documents import (
 from temporal_state.runs import Source
 from temporal_state.state._context import lineage_here, perform_here, report_progress
 from temporal_state.state._store import StateStore, build_state_store_path, seconds
+from temporal_state.state._transaction import transaction
 from temporal_state.temporal import BEFORE_ACK, NEVER_REUSE, STEP_NAME, UNRECORDED
 from temporal_state.temporal.requests import (
     Append,
@@ -63,6 +64,7 @@ __all__ = [
     "set",
     "step_name",
     "sync",
+    "transaction",
     "unrecorded",
     "update",
 ]

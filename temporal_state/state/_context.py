@@ -1,5 +1,6 @@
 """One call, three contexts: the single place that asks where it is called from."""
 
+from datetime import datetime
 from typing import Any
 
 from temporalio import activity, workflow
@@ -29,6 +30,13 @@ async def perform_here(request: Request) -> Any:
     if (call := _call()) is not None:
         return await request.perform(Scope(call.backend, call.caller(request), call.own()))
     return await request.perform(Scope(await open_default_backend(), Caller(), None))
+
+
+def now_here() -> datetime:
+    """Return the present time by the clock of the calling code."""
+    if workflow.in_workflow():
+        return workflow.now()
+    return call.now() if (call := _call()) is not None else default_backend().documents.engine.now()
 
 
 def report_progress(progress: dict[str, Any]) -> None:

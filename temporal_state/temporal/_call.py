@@ -88,6 +88,8 @@ class ActivityCall:
         return Caller(self.now(), token, self.max_result if self._is_ours() else None)
 
     def _change(self, request: Request) -> str:
+        if request.own_name is not None:
+            return f"named-{digest(request.operation, request.own_name)[:16]}"
         content = digest(request.operation, dumps(vars(request)))
         return f"{content[:16]}-{self.changes.next(content)}"
 

@@ -22,6 +22,7 @@ from temporal_state.temporal.requests._documents import (
     Replace,
     Set,
 )
+from temporal_state.temporal.requests._transactions import Commit, Look
 
 REQUESTS: tuple[type[Request], ...] = (
     Get,
@@ -36,17 +37,21 @@ REQUESTS: tuple[type[Request], ...] = (
     Patch,
     Increment,
     Append,
+    Look,
+    Commit,
 )
 
 __all__ = [
     "REQUESTS",
     "Append",
+    "Commit",
     "Delete",
     "DocumentRequest",
     "Exists",
     "Get",
     "Increment",
     "List",
+    "Look",
     "Merge",
     "Patch",
     "Previous",

@@ -63,6 +63,11 @@ class Request:
     changes: ClassVar[bool] = False
     regular: ClassVar[bool] = False
 
+    @property
+    def own_name(self) -> str | None:
+        """The name that the user gave to the change; by default it is named by its content."""
+        return None
+
     def reading(self) -> "Request | None":
         """Return the request that reads what this one returns; ``None`` if that is never large."""
         return None
