@@ -110,7 +110,8 @@ async def hello() -> str:
 
 def test_every_operation_is_an_activity_of_its_name():
     names = {activity._Definition.must_from_callable(a).name for a in ACTIVITIES}
-    operations = {"get", "exists", "list", "previous", "set", "merge", "replace", "delete"}
+    operations = {"get", "read", "exists", "list", "previous", "set", "merge", "replace", "delete"}
+    operations |= {"patch", "increment", "append", "look", "commit"}
     assert names == {f"temporal_state.{operation}" for operation in operations}
 
 
