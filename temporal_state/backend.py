@@ -24,7 +24,7 @@ from temporal_state.documents import (
     utc_now,
 )
 from temporal_state.errors import ConfigurationError
-from temporal_state.runs import OwnDocuments, Runs
+from temporal_state.runs import OwnDocuments, Runs, Snapshots
 from temporal_state.storage import LocalStore, ObjectStore, Transform, TransformedStore, open_store
 
 T = TypeVar("T")
@@ -52,6 +52,8 @@ class StateBackend:
         documents: The documents of the application.
         own_documents: The own documents of its runs.
         runs: The records of its runs.
+        snapshots: States of documents and runs that are kept under a name.
+        audit: Who deleted and restored what.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class StateBackend:
         self.documents = Documents(engine, layout)
         self.own_documents = OwnDocuments(engine, layout)
         self.runs = Runs(engine, layout, self.own_documents)
+        self.audit = self.runs.audit
+        self.snapshots = Snapshots(self.documents, self.runs, self.audit)
         self._users = 0
         self._counting = threading.Lock()
 

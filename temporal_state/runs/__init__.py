@@ -1,23 +1,36 @@
 """Runs: what is kept of each workflow run, with or without Temporal at hand."""
 
 from temporal_state.runs._digest import digest, step_key
+from temporal_state.runs._audit import Audit, AuditLine
+from temporal_state.runs._deletion import DeletedRun
+from temporal_state.runs._diff import CheckpointDiff
+from temporal_state.runs._evaluations import Evaluation
+from temporal_state.runs._listed import Listed
 from temporal_state.runs._merge import Json
 from temporal_state.runs._own import ChainRef, OwnDocument, OwnDocuments
 from temporal_state.runs._patch import Patch
 from temporal_state.runs._records import CLOSED, Checkpoint, Failure, Progress, Run, Step, Value
 from temporal_state.runs._refs import RunRef
 from temporal_state.runs._source import CONTINUED, Home, Source, home_from, source_from, to_json
+from temporal_state.runs._snapshots import Snapshot, Snapshots
+from temporal_state.runs._spans import Span, SpanStatistics, span_statistics
 from temporal_state.runs._store import Runs
 from temporal_state.runs._takeover import Recorded, Takeover
 
 __all__ = [
     "CLOSED",
     "CONTINUED",
+    "Audit",
+    "AuditLine",
     "ChainRef",
     "Checkpoint",
+    "CheckpointDiff",
+    "DeletedRun",
+    "Evaluation",
     "Failure",
     "Home",
     "Json",
+    "Listed",
     "OwnDocument",
     "OwnDocuments",
     "Patch",
@@ -27,6 +40,10 @@ __all__ = [
     "RunRef",
     "Runs",
     "Source",
+    "Snapshot",
+    "Snapshots",
+    "Span",
+    "SpanStatistics",
     "Step",
     "Takeover",
     "Value",
@@ -35,4 +52,5 @@ __all__ = [
     "source_from",
     "step_key",
     "to_json",
+    "span_statistics",
 ]

@@ -1,10 +1,10 @@
 """From the JSON of records to what readers get."""
 
-import base64
 from datetime import timedelta
 from typing import Any
 
 from temporal_state.documents import from_text
+from temporal_state.runs._hand import view
 from temporal_state.runs._merge import Json
 from temporal_state.runs._records import (
     Checkpoint,
@@ -17,10 +17,12 @@ from temporal_state.runs._records import (
     time_of,
 )
 from temporal_state.runs._source import home_from, source_from
+from temporal_state.runs._values import data_of
 
 
 def to_run(record: Json) -> Run:
     """Return the run that a record describes."""
+    record = view(record)
     return Run(
         kind=record["kind"],
         namespace=record["namespace"],
@@ -52,6 +54,7 @@ def to_run(record: Json) -> Run:
         start=_to_start(record.get("start")),
         resumed_from=source_from(record.get("source")),
         home=home_from(record.get("home")),
+        metadata=record.get("metadata") or {},
     )
 
 
@@ -97,6 +100,30 @@ def to_step(number: int, step: Json, attempt: Json | None) -> Step:
     )
 
 
+def to_hand_step(number: int, step: Json) -> Step:
+    """Return a step that was written by hand."""
+    call, outcome = step["call"], step["outcome"]
+    return Step(
+        number=number,
+        kind=call["kind"],
+        name=call["name"],
+        id=call["id"],
+        key=None,
+        status=outcome["status"],
+        scheduled=from_text(step["first"]),
+        closed=time_of(outcome["ended"]),
+        started=time_of(step["started"]),
+        ended=time_of(outcome["ended"]),
+        attempt=step["attempt"],
+        worker=outcome["worker"],
+        progress=None,
+        heartbeat=None,
+        input=[to_value(value) for value in outcome["input"]],
+        result=optional_value(outcome["result"]),
+        error=to_failure(outcome["error"]),
+    )
+
+
 def to_checkpoint(checkpoint: Json, state: dict[str, Any] | None) -> Checkpoint:
     """Return a checkpoint, with the document that was kept for it."""
     return Checkpoint(
@@ -109,6 +136,7 @@ def to_checkpoint(checkpoint: Json, state: dict[str, Any] | None) -> Checkpoint:
         open=checkpoint["open"],
         version=checkpoint.get("version", 0),
         state=state,
+        name=checkpoint.get("name"),
     )
 
 
@@ -129,9 +157,10 @@ def optional_value(value: Json | None) -> Value | None:
 
 def to_value(value: Json) -> Value:
     """Return a recorded value."""
-    data: bytes | None = None
-    if "text" in value:
-        data = value["text"].encode()
-    elif "base64" in value:
-        data = base64.b64decode(value["base64"])
-    return Value(value["encoding"], data, value.get("metadata", {}), value.get("dropped"))
+    return Value(
+        value["encoding"],
+        data_of(value),
+        value.get("metadata", {}),
+        value.get("dropped"),
+        value.get("size"),
+    )

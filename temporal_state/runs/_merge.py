@@ -17,24 +17,50 @@ def merge_run(stored: Json, header: Mapping[str, Any]) -> Json:
     """Return the record of a run after a newer, equal or older ``header`` was seen.
 
     The newer header wins as a whole, except for what is only known once: the input, and
-    checkpoints, which are immutable.
+    checkpoints, which are immutable; and for metadata, each key of which has a time of its own,
+    in ``metadata_at`` or else the header's.
     """
     older, newer = (stored, header) if _order(stored) <= _order(header) else (header, stored)
     result = {**older, **newer}
-    for once in ("input", "start", "kind"):
-        result[once] = newer.get(once) or older.get(once)
+    result["kind"] = newer.get("kind") or older.get("kind")
+    # Encoded again, one input may look like another; the one that is kept already stays.
+    for once in ("input", "start"):
+        result[once] = stored.get(once) or header.get(once)
     result["synced"] = max(stored.get("synced", 0), header.get("synced", 0))
     result["lost"] = max(stored.get("lost", 0), header.get("lost", 0))
     result["checkpoints"] = merge_checkpoints(
-        stored.get("checkpoints", []), header.get("checkpoints", [])
+        stored.get("checkpoints", []),
+        header.get("checkpoints", []),
+        stored.get("checkpoints_from", 0),
     )
-    return result
+    return result | _merge_metadata(stored, header)
 
 
-def merge_checkpoints(stored: list[Json], seen: list[Json]) -> list[Json]:
-    """Return both lists as one, each number once, the stored one first; the newest are kept."""
+def _merge_metadata(stored: Json, header: Mapping[str, Any]) -> Json:
+    facts: dict[str, tuple[list[Any], Any]] = {}
+    for part in (stored, header):
+        times = part.get("metadata_at") or {}
+        for key, value in (part.get("metadata") or {}).items():
+            at = times.get(key) or list(_order(part))
+            if key not in facts or at >= facts[key][0]:
+                facts[key] = (at, value)
+    if not facts:
+        return {}
+    return {
+        "metadata": {key: value for key, (_, value) in facts.items()},
+        "metadata_at": {key: at for key, (at, _) in facts.items()},
+    }
+
+
+def merge_checkpoints(stored: list[Json], seen: list[Json], least: int = 0) -> list[Json]:
+    """Return both lists as one, each number once, the stored one first.
+
+    Kept are the newest, of those numbers that retention has not dropped, and all that have a name.
+    """
     by_number = {checkpoint["number"]: checkpoint for checkpoint in [*seen, *stored]}
-    return [by_number[number] for number in sorted(by_number)][-MAX_CHECKPOINTS:]
+    unnamed = [n for n in sorted(by_number) if not by_number[n].get("name") and n >= least]
+    kept = {*unnamed[-MAX_CHECKPOINTS:], *(n for n in by_number if by_number[n].get("name"))}
+    return [by_number[number] for number in sorted(kept)]
 
 
 def merge_step(stored: Json | None, seen: Json) -> Json:

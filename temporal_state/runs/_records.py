@@ -4,11 +4,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from temporal_state.documents import from_text
+from temporal_state.documents import from_text, loads
+from temporal_state.errors import InvalidValueError
+from temporal_state.runs._refs import RunRef
 from temporal_state.runs._source import Home, Source
 
 CLOSED = frozenset(
     {"completed", "failed", "cancelled", "terminated", "timed_out", "continued_as_new"}
+)
+STEP_STATUSES = frozenset(
+    {"scheduled", "started", "completed", "failed", "cancelled", "terminated", "timed_out"}
 )
 
 
@@ -35,15 +40,42 @@ class Value:
 
     Attributes:
         encoding: The payload's encoding, such as ``json/plain`` or ``binary/encrypted``.
-        data: The payload's data; ``None`` if it was not kept.
+        data: The payload's data; ``None`` if it was not kept, or is large and was not read.
         metadata: The payload's further metadata, base64.
         dropped: Why it was not kept: ``too large (... bytes)``, ``redacted`` or ``unencodable``.
+        size: Bytes of a large value, which is kept beside the record; lists do not read it.
     """
 
     encoding: str
     data: bytes | None
     metadata: dict[str, str] = field(default_factory=dict)
     dropped: str | None = None
+    size: int | None = None
+
+    def json(self) -> Any:
+        """Return the value that JSON text says.
+
+        Raises:
+            InvalidValueError: It was not kept, not read, or is encoded as something else.
+        """
+        if self.dropped is not None:
+            raise InvalidValueError(f"this value was not kept: {self.dropped}")
+        if self.data is None:
+            raise InvalidValueError(
+                f"this value of {self.size} bytes is kept beside the record, which a list does not "
+                "read; take the run from runs.get"
+            )
+        if not self.encoding.startswith("json/"):
+            raise InvalidValueError(
+                f"this value is encoded as {self.encoding!r}, not as JSON; decode its data with "
+                "the data converter (and codec) of the client that wrote it"
+            )
+        try:
+            return loads(self.data)
+        except ValueError as error:
+            raise InvalidValueError(
+                f"this value says that it is {self.encoding!r}, but is no JSON ({error})"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +99,8 @@ class Run:
     """One run, as far as its record knows.
 
     Attributes:
-        kind: ``workflow``, or ``activity`` for a standalone one.
+        kind: ``workflow``, ``activity`` for a standalone one, or what was said by hand, by default
+            ``manual``.
         status: ``running``, ``completed``, ``failed``, ``cancelled``, ``terminated``,
             ``timed_out`` or ``continued_as_new``.
         confirmed: Whether Temporal has accepted this end. One that is not may be taken back.
@@ -80,6 +113,7 @@ class Run:
         start: What it was started with; ``None`` if that was not kept.
         resumed_from: The run whose results this one takes over.
         home: Whose own document it goes on with; ``None`` is its own chain's.
+        metadata: What was noted of it, by the workflow or by hand.
     """
 
     kind: str
@@ -112,6 +146,12 @@ class Run:
     start: Start | None = None
     resumed_from: Source | None = None
     home: Home | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ref(self) -> RunRef:
+        """Which run it is, for calls that need to know."""
+        return RunRef(self.namespace, self.workflow_id, self.run_id, self.started)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +205,8 @@ class Checkpoint:
         number: From 1; a run that was continued as new goes on from the one before.
         step: How many steps had been closed.
         state: The run's own document as it was when the checkpoint was written, at most one flush
-            later; ``None`` if there was none.
+            later, or the state that was given by hand; ``None`` if there was none.
+        name: One with a name is never dropped by retention.
     """
 
     number: int
@@ -177,6 +218,7 @@ class Checkpoint:
     open: list[str]
     version: int
     state: dict[str, Any] | None
+    name: str | None = None
 
 
 def time_of(text: str | None) -> datetime | None:

@@ -5,6 +5,9 @@
                                                                    /attempts/{writer}.json
                                                                    /documents/{version}.json
                                                                    /results/{step key}.json
+                                                                   /values/{digest}.bin
+                                                                   /spans/{bucket}.json
+                                                                   /evaluations/e-{id}.json
 
 By month, so that old months can be dropped as a whole; the start in the folder's name, so that the
 newest run of a workflow id is the last in a listing.
@@ -76,6 +79,27 @@ class RunLayout:
     def document(self, ref: RunRef, version: int) -> str:
         """Return the key of the run's document as it was at a checkpoint."""
         return f"{self.folder(ref)}documents/{version:09}.json"
+
+    def state(self, ref: RunRef, name: str) -> str:
+        """Return the key of the state that a checkpoint has, by the name of its object."""
+        return f"{self.folder(ref)}documents/{name}.json"
+
+    def value(self, ref: RunRef, digest: str) -> str:
+        """Return the key of a large value."""
+        return f"{self.folder(ref)}values/{digest}.bin"
+
+    def spans(self, ref: RunRef, bucket: int) -> str:
+        """Return the key of some of the run's own spans."""
+        return f"{self.folder(ref)}spans/{bucket:02}.json"
+
+    def evaluation(self, ref: RunRef, evaluation_id: str) -> str:
+        """Return the key of an evaluation of the run; never that of a run's own object."""
+        return f"{self.folder(ref)}evaluations/e-{encode_name(evaluation_id)}.json"
+
+    def started_by_hand(self, namespace: str, workflow_id: str, run_id: str) -> str:
+        """Return the key of what says when a run that is written by hand began."""
+        ids = f"{encode_name(workflow_id)}/{encode_name(run_id)}"
+        return f"{self.namespace(namespace)}by-hand/{ids}.json"
 
 
 def chunk_of(number: int) -> int:

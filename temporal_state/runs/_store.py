@@ -1,55 +1,31 @@
-"""Reading and writing the records of runs, with or without Temporal at hand."""
+"""The runs of one application: everything that can be asked of them and done with them."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from temporal_state.documents import DocumentHandle, Engine, Layout, dumps
-from temporal_state.documents import loads as load_json
-from temporal_state.errors import (
-    ConfigurationError,
-    ConflictError,
-    DamagedObjectError,
-    InvalidValueError,
-)
-from temporal_state.runs._decode import optional_value, to_checkpoint, to_run, to_step
-from temporal_state.runs._merge import Json, merge_attempt
-from temporal_state.runs._own import ChainRef, OwnDocuments
-from temporal_state.runs._patch import Patch, merge_record, merge_steps
-from temporal_state.runs._records import CLOSED, Checkpoint, Run, Step, Value
-from temporal_state.runs._refs import RUN_FILE, RunLayout, RunRef, chunk_of
-from temporal_state.runs._takeover import Takeover
-from temporal_state.storage import ObjectStore, encode_name, missing_transform
-
-SCHEMA = 1
-PAGE = 1000
+from temporal_state.errors import ConflictError, InvalidValueError, NotFoundError
+from temporal_state.runs._audit import Audit
+from temporal_state.runs._by_hand import RunsByHand
+from temporal_state.runs._decode import to_run
+from temporal_state.runs._deletion import DeletedRun, Deletion
+from temporal_state.runs._evaluations import Evaluation, Evaluations
+from temporal_state.runs._listed import Listed
+from temporal_state.runs._records import CLOSED, STEP_STATUSES, Run
+from temporal_state.runs._refs import RUN_FILE, RunRef
+from temporal_state.runs._span_store import SpanStore
+from temporal_state.runs._spans import Span, new_span_id, trace_of
 
 
 @dataclass(frozen=True, slots=True)
-class Runs:
+class Runs(RunsByHand):
     """The records of all runs of one application."""
 
-    engine: Engine
-    layout: Layout
-    own: OwnDocuments
-
     @property
-    def _store(self) -> ObjectStore:
-        return self.engine.store
-
-    @property
-    def _places(self) -> RunLayout:
-        return RunLayout(self.layout)
-
-    async def get(
-        self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
-    ) -> Run | None:
-        """Return the newest run of a workflow id, or the one asked for; ``None`` if unknown."""
-        key = await self._find(namespace, workflow_id, run_id)
-        return None if key is None else to_run(await self._read(key))
+    def audit(self) -> Audit:
+        """Who deleted what."""
+        return Audit(self.engine, self.layout)
 
     async def list(
         self,
@@ -93,199 +69,241 @@ class Runs:
                 break
         return found
 
-    async def steps(
-        self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
-    ) -> Sequence[Step]:
-        """Return a run's steps in the order in which the workflow scheduled them."""
+    async def span(
+        self,
+        ref: RunRef,
+        *,
+        name: str,
+        start: datetime,
+        end: datetime | None = None,
+        span_id: str | None = None,
+        parent_span_id: str | None = None,
+        step: int | None = None,
+        status: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> Span:
+        """Record a span of a run; one that is saved again with its id is still one.
+
+        Args:
+            ref: Which run.
+            name: What it is called.
+            start: When it began.
+            end: When it ended; ``None`` if it is open.
+            span_id: Give one, so that the call may be repeated; by default a new random one.
+            parent_span_id: The span that it is a part of; it must be there.
+            step: The number of the step in which it is, if it is in one.
+            status: By default ``completed``, or ``started`` without an end.
+            attributes: What else is known of it: a JSON object.
+
+        Raises:
+            InvalidValueError: The span cannot be; the message names it.
+            ConflictError: It is there with another parent.
+            TooLargeError: The run has too many spans.
+        """
+        span = Span(
+            name=name,
+            span_id=new_span_id() if span_id is None else span_id,
+            parent_span_id=parent_span_id,
+            step=step,
+            start=start,
+            end=end,
+            status=status or ("started" if end is None else "completed"),
+            attributes=dict(attributes or {}),
+        )
+        await self.add_spans(ref, [span])
+        return span
+
+    async def add_spans(self, ref: RunRef, spans: Iterable[Span]) -> None:
+        """Record several spans of a run, in any order; all of them or, if one cannot be, none."""
+        adding = self._spans.add(ref, spans)
+        await self.engine.to_the_end(adding, f"recording spans of run {ref.run_id!r}")
+
+    async def spans(
+        self,
+        workflow_id: str,
+        *,
+        run_id: str | None = None,
+        namespace: str = "default",
+        status: str | None = None,
+        name: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Sequence[Span]:
+        """Return a run, its steps and its own spans as one tree, in the order of their starts.
+
+        Args:
+            workflow_id: Which workflow.
+            run_id: Which run of it; by default the newest.
+            namespace: Temporal's namespace.
+            status: Only spans with this status.
+            name: Only spans with this name.
+            since: Only those that started at or after this time.
+            until: Only those that started before this time.
+        """
+        if status is not None and status not in STEP_STATUSES:
+            raise InvalidValueError(f"status={status!r} is none of {sorted(STEP_STATUSES)}")
         key = await self._find(namespace, workflow_id, run_id)
         if key is None:
             return []
-        folder = key.removesuffix(RUN_FILE)
-        keys = await self._all_keys(folder)
-        record = await self._read(key)
-        steps: dict[str, Json] = dict(record.get("steps", {}))
-        attempts: dict[str, Json] = {}
-        parts = [k for k in keys if k.removeprefix(folder).startswith(("steps/", "attempts/"))]
-        for part in await asyncio.gather(*map(self._read, parts)):
-            steps.update(part.get("steps", {}))
-            for name, attempt in part.get("attempts", {}).items():
-                attempts[name] = merge_attempt(attempts.get(name), attempt)
+        run = await self._run_at(key)
+        steps = await self.steps(workflow_id, run_id=run.run_id, namespace=namespace)
+        own = await self._spans.read(key.removesuffix(RUN_FILE))
         return [
-            to_step(number, step, attempts.get(step["call"]["key"] or ""))
-            for number, step in sorted((int(n), step) for n, step in steps.items())
-            if number <= record.get("step_count", number) and "call" in step
+            span
+            for span in sorted(trace_of(run, steps, own), key=lambda span: span.start)
+            if (status is None or span.status == status)
+            and (name is None or span.name == name)
+            and (since is None or span.start >= since)
+            and (until is None or span.start < until)
         ]
 
-    async def history(
-        self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
-    ) -> Sequence[Checkpoint]:
-        """Return a run's checkpoints, the oldest first, with its document at each."""
+    async def evaluate(
+        self,
+        workflow_id: str,
+        score: float,
+        feedback: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        step: int | None = None,
+        evaluation_id: str | None = None,
+        run_id: str | None = None,
+        namespace: str = "default",
+        at: datetime | None = None,
+    ) -> Evaluation:
+        """Keep a judgement of a run or of one of its steps.
+
+        Args:
+            workflow_id: Which workflow.
+            score: Any finite number.
+            feedback: What is to be said about it.
+            metadata: What else is known of it: a JSON object.
+            step: The number of the step that is judged; by default the whole run is.
+            evaluation_id: Give one, so that the call may be repeated.
+            run_id: Which run; by default the newest.
+            namespace: Temporal's namespace.
+            at: When it was said; by default now.
+
+        Raises:
+            NotFoundError: There is no such run.
+            InvalidValueError: A value cannot be.
+            ConflictError: ``evaluation_id`` is that of a judgement that says something else.
+        """
+        run = await self._known(workflow_id, run_id, namespace)
+        now = self.engine.now() if at is None else at
+        adding = self._evaluations.add(
+            run.ref,
+            score,
+            feedback=feedback,
+            metadata=metadata or {},
+            step=step,
+            evaluation_id=evaluation_id,
+            now=now,
+        )
+        return await self.engine.to_the_end(adding, f"evaluating run {run.run_id!r}")
+
+    async def evaluations(
+        self,
+        workflow_id: str | None = None,
+        *,
+        run_id: str | None = None,
+        namespace: str = "default",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Listed[Evaluation]:
+        """Return judgements, the newest first, a page at a time.
+
+        Args:
+            workflow_id: Of a run of this workflow; by default of all runs.
+            run_id: Which run; by default the newest.
+            namespace: Temporal's namespace.
+            since: Only those from this time on.
+            until: Only those before this time.
+            limit: At most that many, 1 to 1,000.
+            cursor: The ``cursor`` of the page before.
+        """
+        if workflow_id is None:
+            return await self._evaluations.of_all(since, until, limit, cursor)
         key = await self._find(namespace, workflow_id, run_id)
         if key is None:
-            return []
+            return Listed([], None)
         folder = key.removesuffix(RUN_FILE)
-        checkpoints = (await self._read(key)).get("checkpoints", [])
-        return [
-            to_checkpoint(checkpoint, await self._document_at(folder, checkpoint))
-            for checkpoint in checkpoints
-        ]
+        return await self._evaluations.of_run(folder, since, until, limit, cursor)
 
-    async def of_workflow(self, workflow_id: str, *, namespace: str = "default") -> Sequence[Run]:
-        """Return all runs of one workflow id, the newest first."""
-        found: list[Run] = []
-        for month in await self._months(namespace):
-            prefix = self._places.workflow(namespace, month, workflow_id)
-            keys = [key for key in await self._all_keys(prefix) if key.endswith(f"/{RUN_FILE}")]
-            records = await asyncio.gather(*map(self._read, reversed(keys)))
-            found += [to_run(record) for record in records if record]
-        return found
+    async def delete(
+        self,
+        workflow_id: str,
+        *,
+        run_id: str | None = None,
+        namespace: str = "default",
+        actor: str | None = None,
+        force: bool = False,
+    ) -> DeletedRun | None:
+        """Delete a run with all that belongs to it, except for snapshots.
 
-    async def document(
-        self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
-    ) -> dict[str, Any]:
-        """Return the own document of a run (its chain's), by default the newest's.
+        Its own document goes with the last run of its chain. Called again after a failure, it
+        deletes the rest.
 
-        Of a run without a record, only the newest document of its workflow id can be found.
+        Args:
+            workflow_id: Which workflow.
+            run_id: Which run; by default the newest.
+            namespace: Temporal's namespace.
+            actor: Who asks for it, for the audit.
+            force: Delete it although it is running.
+
+        Returns:
+            What was deleted, or ``None`` if there was no such run.
+
+        Raises:
+            ConflictError: The run is running.
         """
-        run = await self.get(workflow_id, run_id=run_id, namespace=namespace)
-        if run is not None:
-            return await self.own.one(await Takeover(self).home_of(run)).get()
-        newest = await self.own.newest(namespace, workflow_id) if run_id is None else None
-        return {} if newest is None else await self.own.one(newest).get()
-
-    async def acknowledge(self, ref: RunRef, key: str, value: Json) -> None:
-        """Keep the result of a step before Temporal learns of it; the first one stays."""
-        data = dumps({"schema": SCHEMA, "result": value})
-        with contextlib.suppress(ConflictError):
-            await self._store.put(self._places.result(ref, key), data, if_absent=True)
-
-    async def acknowledged(self, ref: RunRef, key: str) -> Value | None:
-        """Return the result of a step that was kept so, unless it was dropped."""
-        value = optional_value((await self._read(self._places.result(ref, key))).get("result"))
-        return value if value is not None and value.dropped is None else None
-
-    async def synced(self, ref: RunRef) -> int:
-        """Return the length of history up to which the record of a run is complete."""
-        found = await self._store.get(self._places.run(ref))
-        return 0 if found is None else int(self._load(self._places.run(ref), found.data)["synced"])
-
-    async def write(self, patch: Patch, writer: str) -> int:
-        """Merge a patch into the record; return how many objects were written.
-
-        The run's own object comes last: it says up to where the rest is complete.
-        """
-        by_chunk: dict[int, dict[int, Json]] = {}
-        for number, step in patch.steps.items():
-            by_chunk.setdefault(chunk_of(number), {})[number] = step
-        first = by_chunk.pop(0, {})
-        writes = [
-            self._update(self._places.steps(patch.ref, chunk), _steps_merger(steps))
-            for chunk, steps in by_chunk.items()
-        ]
-        if patch.attempts:
-            key = self._places.attempts(patch.ref, writer)
-            writes.append(self._update(key, _attempts_merger(patch.attempts)))
-        await asyncio.gather(*writes)
-        if patch.header is None and not first:
-            return len(writes)
-        header = patch.header
-        if header is not None and header.get("checkpoints"):
-            await self._keep_document(patch.ref, header)
-        merger: Callable[[Json], Json] = lambda old: merge_record(old, header, first)  # noqa: E731
-        await self._update(self._places.run(patch.ref), merger)
-        return len(writes) + 1
-
-    async def _keep_document(self, ref: RunRef, header: Json) -> None:
-        chain = ChainRef(ref.namespace, ref.workflow_id, header["chain"])
-        document = await DocumentHandle(self.engine, self.own.one(chain).address).read()
-        if document is None:
-            return
-        for checkpoint in header["checkpoints"]:
-            checkpoint.setdefault("version", document.version)
-        key = self._places.document(ref, document.version)
-        if await self._store.head(key) is None:
-            await self._store.put(key, dumps({"state": document.value}))
-
-    async def _document_at(self, folder: str, checkpoint: Json) -> dict[str, Any] | None:
-        version = checkpoint.get("version")
-        if version is None:
+        key = await self._find(namespace, workflow_id, run_id)
+        if key is None:
             return None
-        found = await self._store.get(f"{folder}documents/{version:09}.json")
-        return None if found is None else dict(load_json(found.data)["state"])
+        run = await self._run_without_values(key)
+        if run.status == "running" and not force:
+            raise ConflictError(
+                f"run {run.run_id!r} of {workflow_id!r} is running; end it first, or give "
+                "force=True if nothing will write to it any more"
+            )
+        siblings = await self._others_of_chain(run)
+        deletion = Deletion(self._objects, self._places, self.own, self._evaluations, self.audit)
+        deleted = await deletion.delete(run, actor=actor, with_document=not siblings)
+        self._with_input.discard(run.ref)
+        self._announce(run.ref)
+        return deleted
 
-    async def _update(self, key: str, merger: Callable[[Json], Json]) -> None:
-        def change(data: bytes | None) -> bytes | None:
-            stored = self._load(key, data) if data is not None else {}
-            merged = merger(stored)
-            return None if merged == stored else dumps({"schema": SCHEMA, **merged})
+    async def _others_of_chain(self, run: Run) -> bool:
+        for month in await self._months(run.namespace):
+            prefix = self._places.workflow(run.namespace, month, run.workflow_id)
+            for key in await self._runs_under(prefix):
+                other = await self._run_without_values(key)
+                if other.chain == run.chain and other.run_id != run.run_id:
+                    return True
+        return False
 
-        await self._store.update(key, change)
+    async def _known(self, workflow_id: str, run_id: str | None, namespace: str) -> Run:
+        key = await self._find(namespace, workflow_id, run_id)
+        if key is None:
+            which = "run" if run_id is None else f"run {run_id!r}"
+            raise NotFoundError(f"there is no {which} of workflow {workflow_id!r} in {namespace!r}")
+        return await self._run_without_values(key)
 
-    async def _find(self, namespace: str, workflow_id: str, run_id: str | None) -> str | None:
-        for month in await self._months(namespace):
-            prefix = self._places.workflow(namespace, month, workflow_id)
-            keys = [key for key in await self._all_keys(prefix) if key.endswith(f"/{RUN_FILE}")]
-            for key in reversed(keys):
-                if run_id is None or key.split("/")[-2].partition("-")[2] == encode_name(run_id):
-                    return key
-        return None
+    async def _run_without_values(self, key: str) -> Run:
+        return to_run(await self._read(key))
 
     async def _newest_first(self, namespace: str) -> AsyncIterator[str]:
         for month in await self._months(namespace):
-            keys = await self._all_keys(f"{self._places.namespace(namespace)}{month}/")
+            keys = await self._objects.keys(f"{self._places.namespace(namespace)}{month}/")
             runs = [key for key in keys if key.endswith(f"/{RUN_FILE}")]
             for key in sorted(runs, key=lambda key: key.split("/")[-2], reverse=True):
                 yield key
 
-    async def _months(self, namespace: str) -> Sequence[str]:
-        prefix, after, months = self._places.namespace(namespace), "", []
-        while keys := await self._page(prefix, after, 1):
-            month = keys[0].removeprefix(prefix).partition("/")[0]
-            if month[:1].isdigit():
-                months.append(month)
-            after = f"{prefix}{month}/~"
-        return months[::-1]
+    @property
+    def _spans(self) -> SpanStore:
+        return SpanStore(self._objects, self._places)
 
-    async def _all_keys(self, prefix: str) -> Sequence[str]:
-        keys: list[str] = []
-        while page := await self._page(prefix, keys[-1] if keys else "", PAGE):
-            keys += page
-            if len(page) < PAGE:
-                break
-        return keys
-
-    async def _read(self, key: str) -> Json:
-        found = await self.engine.in_time(self._store.get(key), f"reading {key}")
-        return {} if found is None else self._load(key, found.data)
-
-    async def _page(self, prefix: str, after: str, limit: int) -> Sequence[str]:
-        listing = self._store.list(prefix, after=after, limit=limit)
-        return await self.engine.in_time(listing, f"listing {prefix}")
-
-    @staticmethod
-    def _load(key: str, data: bytes) -> Json:
-        try:
-            record = load_json(data)
-        except ValueError as error:
-            if missing := missing_transform(data):
-                raise ConfigurationError(f"the record {key} is {missing}") from error
-            raise DamagedObjectError(
-                f"the record {key} is damaged ({error}); move it away"
-            ) from error
-        if not isinstance(record, dict) or record.get("schema", SCHEMA) > SCHEMA:
-            raise DamagedObjectError(f"the record {key} is of a newer version; upgrade")
-        return record
-
-
-def _steps_merger(steps: Mapping[int, Json]) -> Callable[[Json], Json]:
-    return lambda stored: {**stored, "steps": merge_steps(stored.get("steps", {}), steps)}
-
-
-def _attempts_merger(attempts: Mapping[str, Json]) -> Callable[[Json], Json]:
-    def merge(stored: Json) -> Json:
-        known = dict(stored.get("attempts", {}))
-        for key, attempt in attempts.items():
-            known[key] = merge_attempt(known.get(key), attempt)
-        return {**stored, "attempts": known}
-
-    return merge
+    @property
+    def _evaluations(self) -> Evaluations:
+        return Evaluations(self._objects, self._places)

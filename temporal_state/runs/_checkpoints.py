@@ -1,0 +1,152 @@
+"""Checkpoints that are written by hand, and how many of all are kept."""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from temporal_state.documents import plain_object, to_text
+from temporal_state.errors import ConflictError, InvalidValueError
+from temporal_state.runs._decode import to_checkpoint
+from temporal_state.runs._facts import refuse_recorded, time_fact
+from temporal_state.runs._hand import add_checkpoint, canonical, merge_hand, of_run, view
+from temporal_state.runs._merge import Json, merge_checkpoints
+from temporal_state.runs._records import Checkpoint
+from temporal_state.runs._refs import RunRef
+from temporal_state.runs._writer import RunWriter, all_checkpoints, dropped_of
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointWriter(RunWriter):
+    """Writes checkpoints by hand, and drops old ones."""
+
+    async def checkpoint(
+        self,
+        ref: RunRef,
+        *,
+        step: int,
+        state: Mapping[str, Any],
+        name: str | None = None,
+        number: int | None = None,
+        at: datetime | None = None,
+    ) -> Checkpoint:
+        """Record the state of a run at one moment, for good.
+
+        The same step, name and state are the same checkpoint, so that the call may be repeated.
+
+        Args:
+            ref: Which run.
+            step: Where the run is, in the caller's own counting.
+            state: A JSON object.
+            name: One with a name is never dropped by retention.
+            number: Which checkpoint it is; by default the one after the newest.
+            at: When all this was so.
+
+        Returns:
+            The checkpoint as it is kept.
+
+        Raises:
+            ConflictError: The number is another checkpoint's, or a worker numbers them.
+            InvalidValueError: ``state`` is no JSON object, or a number cannot be.
+        """
+        now = self._at(at)
+        value = plain_object(dict(state), "state")
+        if step < 0 or (number is not None and number < 1) or name == "":
+            raise InvalidValueError(
+                f"step={step}, number={number}, name={name!r}: a step is 0 or more, a number 1 or "
+                "more, and a name has a character"
+            )
+        digest = hashlib.sha256(canonical(value)).hexdigest()
+        seen = {"step": step, "time": now, "name": name, "digest": digest, "clock": 0}
+        writing = self._write_checkpoint(ref, seen, value, number)
+        made = await self.engine.to_the_end(writing, f"checkpoint of run {ref.run_id!r}")
+        return to_checkpoint(made, value)
+
+    async def _write_checkpoint(
+        self, ref: RunRef, seen: Json, state: Json, number: int | None
+    ) -> Json:
+        name = f"by-hand-{secrets.token_hex(16)}"  # shared by no two, so it can be removed alone
+        key = self._places.state(ref, name)
+        await self._objects.create(key, {"state": state})
+        made: list[Json] = []
+        dropped: list[Json] = []
+
+        def change(record: Json) -> Json:
+            refuse_recorded(record, "checkpoints")
+            known = view(record)
+            situation = {k: known.get(k) for k in ("progress", "counts", "open")}
+            fact = {**seen, **situation, "object": name}
+            hand, kept = add_checkpoint(record["hand"], fact, number)
+            changed = {**record, "hand": hand}
+            made[:], dropped[:] = [kept], dropped_of([*all_checkpoints(record), kept], changed)
+            return changed
+
+        try:
+            await self._change(ref, seen["time"], change)
+        except ConflictError:
+            await self._objects.delete([key])
+            raise
+        if made[0]["object"] != name:
+            await self._objects.delete([key])
+        await self._forget(ref, dropped)
+        return made[0]
+
+    async def trim_checkpoints(self, ref: RunRef, keep: int) -> int:
+        """Drop all but the newest checkpoints of a run, and what was kept for them only.
+
+        Those with a name stay, and do not count.
+
+        Args:
+            ref: Which run.
+            keep: How many stay, at least 1.
+
+        Returns:
+            How many were dropped.
+
+        Raises:
+            InvalidValueError: ``keep`` is below 1.
+        """
+        if keep < 1:
+            raise InvalidValueError(f"keep={keep} is below 1; the newest checkpoint always stays")
+        dropped: list[Json] = []
+
+        def trim(record: Json) -> Json:
+            if not record:
+                return record
+            known = view(record).get("checkpoints", [])
+            unnamed = [one["number"] for one in known if not one.get("name")]
+            least = unnamed[-keep] if len(unnamed) > keep else 0
+            trimmed = _without(record, least)
+            dropped[:] = dropped_of(all_checkpoints(record), trimmed)
+            return trimmed
+
+        await self._objects.update(self._places.run(ref), trim)
+        await self._forget(ref, dropped)
+        if dropped:
+            self._announce(ref)
+        return len(dropped)
+
+    async def _change(self, ref: RunRef, now: str, change: Callable[[Json], Json]) -> None:
+        part = of_run(ref, to_text(ref.started))
+        await self._objects.update(self._places.run(ref), merge_hand(part, now, change))
+        self._announce(ref)
+
+    def _at(self, at: datetime | None) -> str:
+        return to_text(self.engine.now()) if at is None else time_fact(at, "at")
+
+
+def _without(record: Json, least: int) -> Json:
+    """Return a record without its unnamed checkpoints below a number, now and later."""
+    trimmed = dict(record)
+    if "checkpoints" in record:
+        least_recorded = max(least, record.get("checkpoints_from", 0))
+        trimmed["checkpoints"] = merge_checkpoints(record["checkpoints"], [], least_recorded)
+        trimmed["checkpoints_from"] = least_recorded
+    if "hand" in record:
+        hand = record["hand"]
+        least_by_hand = max(least, hand.get("from", 0))
+        kept = merge_checkpoints(hand.get("checkpoints", []), [], least_by_hand)
+        trimmed["hand"] = {**hand, "checkpoints": kept, "from": least_by_hand}
+    return trimmed

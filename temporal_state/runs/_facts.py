@@ -1,0 +1,78 @@
+"""What callers say by hand, checked, in the form in which it is kept."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from temporal_state.documents import plain, plain_object, to_text
+from temporal_state.errors import ConflictError, InvalidValueError
+from temporal_state.runs._hand import is_recorded, merge_hand_step, merge_metadata
+from temporal_state.runs._merge import Json
+from temporal_state.runs._records import Failure
+from temporal_state.runs._refs import RunRef
+
+
+def time_fact(time: datetime, what: str) -> str:
+    """Return a time as it is kept.
+
+    Raises:
+        InvalidValueError: It has no time zone.
+    """
+    if not isinstance(time, datetime) or time.tzinfo is None:
+        raise InvalidValueError(f"{what}={time!r} has no time zone; give an aware datetime")
+    return to_text(time)
+
+
+def error_fact(error: BaseException | Failure | str | None) -> Json | None:
+    """Return an error as it is kept: its type and its message."""
+    if error is None:
+        return None
+    if isinstance(error, Failure):
+        return {"type": error.type, "message": error.message}
+    kind = type(error).__name__ if isinstance(error, BaseException) else "Error"
+    return {"type": kind, "message": str(error).encode(errors="replace").decode()}
+
+
+def notes_fact(metadata: Mapping[str, Any], at: str) -> dict[str, Json]:
+    """Return metadata as it is kept: each key with its time."""
+    notes = plain_object(dict(metadata), "metadata")
+    return {key: {"at": at, "value": value} for key, value in notes.items()}
+
+
+def parent_fact(parent: RunRef | None) -> Json | None:
+    """Return the parent of a run as it is kept."""
+    if parent is None:
+        return None
+    ids = ("namespace", "workflow_id", "run_id")
+    return {name: plain(getattr(parent, name), name) for name in ids}
+
+
+def check_status(status: str, known: Collection[str]) -> str:
+    """Return a status if it is one of those that are known."""
+    if status not in known:
+        raise InvalidValueError(f"status={status!r} is none of {', '.join(sorted(known))}")
+    return status
+
+
+def with_notes(record: Json, notes: Mapping[str, Json]) -> Json:
+    """Return a record with notes by hand."""
+    hand = record["hand"]
+    metadata = merge_metadata(hand.get("metadata", {}), notes)
+    return {**record, "hand": {**hand, "metadata": metadata}}
+
+
+def with_step(stored: Json, number: int, step: Json) -> Json:
+    """Return an object of steps with one by hand; refuse it beside those of a worker."""
+    refuse_recorded(stored, "steps")
+    steps = dict(stored.get("hand_steps", {}))
+    steps[str(number)] = merge_hand_step(steps.get(str(number)), step)
+    return {**stored, "hand_steps": steps}
+
+
+def refuse_recorded(record: Json, what: str) -> None:
+    """Refuse to write by hand what a worker counts."""
+    if is_recorded(record):
+        raise ConflictError(
+            f"a worker records the {what} of this run, so none can be written by hand; add a span "
+            "or an annotation, or start a record of your own"
+        )

@@ -1,0 +1,93 @@
+"""Objects of JSON that are no documents: records, snapshots, evaluations, lines of the audit.
+
+They are merged as a whole by whoever knows how, so they need no envelope; only a schema number,
+by which an older process leaves a newer one's objects alone.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from temporal_state.documents import Engine, dumps, loads
+from temporal_state.errors import ConflictError, DamagedObjectError
+from temporal_state.runs._merge import Json
+
+SCHEMA = 1
+PAGE = 1000
+AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """The JSON objects of one store."""
+
+    engine: Engine
+
+    async def find(self, key: str) -> Json | None:
+        """Return an object, or ``None`` if there is none."""
+        found = await self.engine.in_time(self.engine.store.get(key), f"reading {key}")
+        return None if found is None else load(key, found.data)
+
+    async def read(self, key: str) -> Json:
+        """Return an object, or an empty one if there is none."""
+        return await self.find(key) or {}
+
+    async def update(self, key: str, merge: Callable[[Json], Json]) -> None:
+        """Change an object as one step; nothing is written if nothing changed.
+
+        The caller minds the time: what is written together ends together.
+        """
+
+        def change(data: bytes | None) -> bytes | None:
+            stored = load(key, data) if data is not None else {}
+            merged = merge(stored)
+            return None if merged == stored else dumps({"schema": SCHEMA, **merged})
+
+        await self.engine.store.update(key, change)
+
+    async def create(self, key: str, value: Json) -> bool:
+        """Write an object unless there is one; return whether it was written."""
+        return await self.create_bytes(key, dumps({"schema": SCHEMA, **value}))
+
+    async def create_bytes(self, key: str, data: bytes) -> bool:
+        """Write bytes unless there are some; return whether they were written."""
+        try:
+            await self.engine.store.put(key, data, if_absent=True)
+        except ConflictError:
+            return False
+        return True
+
+    async def page(self, prefix: str, after: str, limit: int) -> Sequence[str]:
+        """Return some keys with a prefix, in order."""
+        listing = self.engine.store.list(prefix, after=after, limit=limit)
+        return await self.engine.in_time(listing, f"listing {prefix}")
+
+    async def keys(self, prefix: str, after: str = "") -> list[str]:
+        """Return all keys with a prefix, in order."""
+        keys: list[str] = []
+        while page := await self.page(prefix, keys[-1] if keys else after, PAGE):
+            keys += page
+            if len(page) < PAGE:
+                break
+        return keys
+
+    async def delete(self, keys: Sequence[str]) -> int:
+        """Remove objects; return how many there were."""
+        count = 0
+        for start in range(0, len(keys), AT_ONCE):
+            count += sum(await asyncio.gather(*map(self._delete, keys[start : start + AT_ONCE])))
+        return count
+
+    async def _delete(self, key: str) -> bool:
+        return await self.engine.in_time(self.engine.store.delete(key), f"deleting {key}")
+
+
+def load(key: str, data: bytes) -> Json:
+    """Return the JSON of an object; refuse what is none, or of a newer version."""
+    try:
+        record = loads(data)
+    except ValueError as error:
+        raise DamagedObjectError(f"the record {key} is damaged ({error}); move it away") from error
+    if not isinstance(record, dict) or record.get("schema", SCHEMA) > SCHEMA:
+        raise DamagedObjectError(f"the record {key} is of a newer version; upgrade")
+    return record

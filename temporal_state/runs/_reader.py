@@ -1,0 +1,223 @@
+"""Reading the records of runs: one, its steps, its checkpoints, its document.
+
+A reader pays for what it asks: a run is one object and its large values, steps are their chunks
+and what the activity side told of them.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from temporal_state.documents import Engine, Layout
+from temporal_state.errors import DamagedObjectError, NotFoundError
+from temporal_state.runs._decode import to_checkpoint, to_hand_step, to_run, to_step
+from temporal_state.runs._diff import CheckpointDiff, difference
+from temporal_state.runs._hand import is_recorded, view
+from temporal_state.runs._merge import Json, merge_attempt
+from temporal_state.runs._objects import PAGE, Objects
+from temporal_state.runs._own import ChainRef, OwnDocuments
+from temporal_state.runs._records import Checkpoint, Run, Step
+from temporal_state.runs._refs import RUN_FILE, RunLayout, RunRef
+from temporal_state.runs._values import digests_in, put_together
+from temporal_state.storage import ObjectStore, encode_name
+
+
+@dataclass(frozen=True, slots=True)
+class RunReader:
+    """Reads the records of runs."""
+
+    engine: Engine
+    layout: Layout
+    own: OwnDocuments
+
+    @property
+    def _store(self) -> ObjectStore:
+        return self.engine.store
+
+    @property
+    def _objects(self) -> Objects:
+        return Objects(self.engine)
+
+    @property
+    def _places(self) -> RunLayout:
+        return RunLayout(self.layout)
+
+    async def get(
+        self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
+    ) -> Run | None:
+        """Return the newest run of a workflow id, or the one asked for; ``None`` if unknown."""
+        key = await self._find(namespace, workflow_id, run_id)
+        return None if key is None else await self._run_at(key)
+
+    async def steps(
+        self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
+    ) -> Sequence[Step]:
+        """Return a run's steps in the order in which the workflow scheduled them."""
+        key = await self._find(namespace, workflow_id, run_id)
+        if key is None:
+            return []
+        folder = key.removesuffix(RUN_FILE)
+        keys = await asyncio.gather(
+            self._objects.keys(f"{folder}steps/"), self._objects.keys(f"{folder}attempts/")
+        )
+        record = await self._read(key)
+        parts = await asyncio.gather(*(self._read(key) for key in [*keys[0], *keys[1]]))
+        if is_recorded(record):
+            return _steps_recorded(record, await self._with_values(folder, [record, *parts]))
+        return _steps_by_hand(await self._with_values(folder, [record, *parts]))
+
+    async def history(
+        self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
+    ) -> Sequence[Checkpoint]:
+        """Return a run's checkpoints, the oldest first, with its document at each."""
+        key = await self._find(namespace, workflow_id, run_id)
+        if key is None:
+            return []
+        checkpoints = view(await self._read(key)).get("checkpoints", [])
+        return await asyncio.gather(*(self._checkpoint(key, one) for one in checkpoints))
+
+    async def load_checkpoint(
+        self,
+        workflow_id: str,
+        number: int | None = None,
+        *,
+        run_id: str | None = None,
+        namespace: str = "default",
+    ) -> Checkpoint | None:
+        """Return a checkpoint of a run, by default the latest; ``None`` if there is none."""
+        key = await self._find(namespace, workflow_id, run_id)
+        if key is None:
+            return None
+        found = view(await self._read(key)).get("checkpoints", [])
+        if number is not None:
+            found = [checkpoint for checkpoint in found if checkpoint["number"] == number]
+        return await self._checkpoint(key, found[-1]) if found else None
+
+    async def diff(
+        self,
+        workflow_id: str,
+        a: int,
+        b: int,
+        *,
+        run_id: str | None = None,
+        namespace: str = "default",
+    ) -> CheckpointDiff:
+        """Return what changed from checkpoint ``a`` of a run to its checkpoint ``b``.
+
+        Raises:
+            NotFoundError: One of the two is not, or no longer, there.
+        """
+        key = await self._find(namespace, workflow_id, run_id)
+        record = {} if key is None else view(await self._read(key))
+        known = {one["number"]: one for one in record.get("checkpoints", [])}
+        for number in (a, b):
+            if key is None or number not in known:
+                raise NotFoundError(
+                    f"workflow {workflow_id!r} has no checkpoint {number}; runs.history lists "
+                    "those that are kept"
+                )
+        assert key is not None
+        first, second = await asyncio.gather(*(self._checkpoint(key, known[n]) for n in (a, b)))
+        return difference(first, second)
+
+    async def document(
+        self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
+    ) -> dict[str, Any]:
+        """Return the own document of a run (its chain's), by default the newest's.
+
+        Of a run without a record, only the newest document of its workflow id can be found.
+        """
+        run = await self.get(workflow_id, run_id=run_id, namespace=namespace)
+        if run is not None:
+            return await self.own.one(ChainRef(namespace, workflow_id, run.chain)).get()
+        newest = await self.own.newest(namespace, workflow_id) if run_id is None else None
+        return {} if newest is None else await self.own.one(newest).get()
+
+    async def _run_at(self, key: str) -> Run:
+        record = view(await self._read(key))
+        values = {part: record.get(part) for part in ("input", "result")}
+        (values,) = await self._with_values(key.removesuffix(RUN_FILE), [values])
+        return to_run({**record, **values, "hand": None})
+
+    async def _checkpoint(self, key: str, checkpoint: Json) -> Checkpoint:
+        name = checkpoint.get("object")
+        if name is None and checkpoint.get("version") is not None:
+            name = f"{checkpoint['version']:09}"
+        if name is None:
+            return to_checkpoint(checkpoint, None)
+        found = await self._objects.find(f"{key.removesuffix(RUN_FILE)}documents/{name}.json")
+        return to_checkpoint(checkpoint, None if found is None else dict(found["state"]))
+
+    async def _with_values(self, folder: str, parts: list[Json]) -> list[Json]:
+        digests = sorted(digests_in(parts))
+        values = await asyncio.gather(*(self._value(folder, digest) for digest in digests))
+        return list(put_together(parts, dict(zip(digests, values, strict=True))))
+
+    async def _value(self, folder: str, digest: str) -> bytes:
+        key = f"{folder}values/{digest}.bin"
+        found = await self.engine.in_time(self._store.get(key), f"reading {key}")
+        if found is None:
+            raise DamagedObjectError(f"the value {key} of a record is gone; restore or delete it")
+        return found.data
+
+    async def _find(self, namespace: str, workflow_id: str, run_id: str | None) -> str | None:
+        for month in await self._months(namespace):
+            prefix = self._places.workflow(namespace, month, workflow_id)
+            for key in reversed(await self._runs_under(prefix)):
+                if run_id is None or _run_id_in(key) == encode_name(run_id):
+                    return key
+        return None
+
+    async def _runs_under(self, prefix: str) -> list[str]:
+        """Return the keys of a workflow id's runs, without listing all that one run may have."""
+        found: list[str] = []
+        after = ""
+        while page := await self._objects.page(prefix, after, PAGE):
+            found += [key for key in page if key.endswith(f"/{RUN_FILE}")]
+            if len(page) < PAGE:
+                break
+            folder = f"{prefix}{page[-1].removeprefix(prefix).partition('/')[0]}/"
+            key = f"{folder}{RUN_FILE}"
+            if key not in page and await self._objects.find(key) is not None:
+                found.append(key)
+            after = f"{folder}~"
+        return found
+
+    async def _months(self, namespace: str) -> Sequence[str]:
+        prefix, after, months = self._places.namespace(namespace), "", []
+        while keys := await self._objects.page(prefix, after, 1):
+            month = keys[0].removeprefix(prefix).partition("/")[0]
+            if month[:1].isdigit():
+                months.append(month)
+            after = f"{prefix}{month}/~"
+        return months[::-1]
+
+    async def _read(self, key: str) -> Json:
+        return await self._objects.read(key)
+
+    async def _read_run(self, ref: RunRef) -> Json:
+        return await self._read(self._places.run(ref))
+
+
+def _run_id_in(key: str) -> str:
+    return key.split("/")[-2].partition("-")[2]
+
+
+def _steps_recorded(record: Json, parts: list[Json]) -> list[Step]:
+    steps: dict[str, Json] = {}
+    attempts: dict[str, Json] = {}
+    for part in parts:
+        steps.update(part.get("steps", {}))
+        for name, attempt in part.get("attempts", {}).items():
+            attempts[name] = merge_attempt(attempts.get(name), attempt)
+    return [
+        to_step(number, step, attempts.get(step["call"]["key"] or ""))
+        for number, step in sorted((int(n), step) for n, step in steps.items())
+        if number <= record.get("step_count", number) and "call" in step
+    ]
+
+
+def _steps_by_hand(parts: list[Json]) -> list[Step]:
+    steps = {int(n): s for part in parts for n, s in part.get("hand_steps", {}).items()}
+    return [to_hand_step(number, steps[number]) for number in sorted(steps)]

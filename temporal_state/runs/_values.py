@@ -1,0 +1,79 @@
+"""Large inputs and results lie beside the record, so that the record stays small.
+
+Each flush reads and writes a record as a whole, so what is large would be written again and again.
+A value apart is named by the digest of its bytes: writing it twice is writing it once. Small ones
+stay where they are; a run of small values remains one object.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from temporal_state.documents import dumps, plain
+from temporal_state.runs._merge import Json
+
+INLINE_BYTES = 4096
+_NO_VALUES = frozenset({"metadata", "checkpoints", "hand"})
+
+
+def take_apart(part: Any, found: dict[str, bytes]) -> Any:
+    """Return a part of a record whose large values are replaced by their digests.
+
+    Args:
+        part: JSON; it is not changed.
+        found: Takes the values in, by digest.
+    """
+    if isinstance(part, list):
+        return [take_apart(item, found) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "encoding" in part:
+        return _take_value(part, found)
+    return {k: v if k in _NO_VALUES else take_apart(v, found) for k, v in part.items()}
+
+
+def _take_value(value: Json, found: dict[str, bytes]) -> Json:
+    data = data_of(value)
+    if data is None or len(data) <= INLINE_BYTES:
+        return value
+    digest = hashlib.sha256(data).hexdigest()
+    found[digest] = data
+    rest = {k: v for k, v in value.items() if k not in {"text", "base64"}}
+    return {**rest, "apart": digest, "size": len(data)}
+
+
+def digests_in(part: Any) -> set[str]:
+    """Return the digests of the values that a part of a record has apart."""
+    if isinstance(part, list):
+        return set().union(*map(digests_in, part))
+    if not isinstance(part, dict):
+        return set()
+    if "encoding" in part:
+        return {part["apart"]} if "apart" in part else set()
+    return set().union(*(digests_in(v) for k, v in part.items() if k not in _NO_VALUES))
+
+
+def put_together(part: Any, values: Mapping[str, bytes]) -> Any:
+    """Return a part of a record with its values filled in."""
+    if isinstance(part, list):
+        return [put_together(item, values) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "encoding" in part:
+        return {**part, "data": values[part["apart"]]} if part.get("apart") in values else part
+    return {k: v if k in _NO_VALUES else put_together(v, values) for k, v in part.items()}
+
+
+def data_of(value: Json) -> bytes | None:
+    """Return the bytes of a stored value, if they are in it."""
+    if "data" in value:
+        return bytes(value["data"])
+    if "text" in value:
+        return str(value["text"]).encode()
+    return base64.b64decode(value["base64"]) if "base64" in value else None
+
+
+def plain_value(value: Any, what: str) -> Json:
+    """Return the stored form of a plain JSON value."""
+    return {"encoding": "json/plain", "text": dumps(plain(value, what)).decode()}

@@ -1,0 +1,145 @@
+"""Writing what workers saw into the records of runs, a patch at a time.
+
+A patch costs a bounded number of writes, however many steps the run has had: the chunks of the
+steps that changed, one object of attempts, large values, and the run's own object, last.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from temporal_state.documents import DocumentHandle, dumps
+from temporal_state.runs._hand import view
+from temporal_state.runs._merge import Json, merge_attempt
+from temporal_state.runs._own import ChainRef
+from temporal_state.runs._patch import Patch, merge_record, merge_steps
+from temporal_state.runs._reader import RunReader
+from temporal_state.runs._refs import RunRef, chunk_of
+from temporal_state.runs._values import digests_in, take_apart
+
+KNOWN_RUNS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunWriter(RunReader):
+    """Reads and writes the records of runs."""
+
+    _with_input: set[RunRef] = field(default_factory=set, kw_only=True, repr=False, compare=False)
+    """Runs whose large input is in the store: each header brings it again, encoded anew."""
+
+    async def synced(self, ref: RunRef) -> int:
+        """Return the length of history up to which the record of a run is complete."""
+        return int((await self._read_run(ref)).get("synced", 0))
+
+    async def write(self, patch: Patch, writer: str) -> int:
+        """Merge a patch into the record; return how many objects were written.
+
+        The run's own object comes last: it says up to where the rest is complete.
+        """
+        values: dict[str, bytes] = {}
+        header = take_apart(self._without_known_input(patch), values)
+        steps = take_apart(patch.steps, values)
+        attempts = take_apart(patch.attempts, values)
+        await self._put_values(patch.ref, values)
+        by_chunk: dict[int, dict[int, Json]] = {}
+        for number, step in steps.items():
+            by_chunk.setdefault(chunk_of(number), {})[number] = step
+        first = by_chunk.pop(0, {})
+        writes = [
+            self._objects.update(self._places.steps(patch.ref, chunk), _steps_merger(part))
+            for chunk, part in by_chunk.items()
+        ]
+        if attempts:
+            key = self._places.attempts(patch.ref, writer)
+            writes.append(self._objects.update(key, _attempts_merger(attempts)))
+        await asyncio.gather(*writes)
+        written = len(writes) + len(values)
+        if header is None and not first:
+            return written
+        if header is not None and header.get("checkpoints"):
+            await self._keep_document(patch.ref, header)
+        await self._write_run(patch.ref, header, first)
+        self._announce(patch.ref)
+        return written + 1
+
+    def _announce(self, ref: RunRef) -> None:
+        """Called after each change of a run's record; followers of all runs are told from here."""
+
+    def _without_known_input(self, patch: Patch) -> Json | None:
+        header = patch.header
+        if header is not None and patch.ref in self._with_input:
+            return {**header, "input": []}
+        return header
+
+    async def _put_values(self, ref: RunRef, values: Mapping[str, bytes]) -> None:
+        puts = [
+            self._objects.create_bytes(self._places.value(ref, digest), data)
+            for digest, data in values.items()
+        ]
+        await asyncio.gather(*puts)
+
+    async def _write_run(self, ref: RunRef, header: Json | None, steps: dict[int, Json]) -> None:
+        dropped: list[Json] = []
+
+        def merge(record: Json) -> Json:
+            merged = merge_record(record, header, steps)
+            told = all_checkpoints(header or {})
+            dropped[:] = dropped_of([*all_checkpoints(record), *told], merged)
+            return merged
+
+        await self._objects.update(self._places.run(ref), merge)
+        if header is not None and digests_in(header.get("input", [])):
+            if len(self._with_input) >= KNOWN_RUNS:
+                self._with_input.clear()
+            self._with_input.add(ref)
+        await self._forget(ref, dropped)
+
+    async def _keep_document(self, ref: RunRef, header: Json) -> None:
+        chain = ChainRef(ref.namespace, ref.workflow_id, header["chain"])
+        document = await DocumentHandle(self.engine, self.own.one(chain).address).read()
+        if document is None:
+            return
+        for checkpoint in header["checkpoints"]:
+            checkpoint.setdefault("version", document.version)
+        key = self._places.document(ref, document.version)
+        if await self._store.head(key) is None:
+            await self._store.put(key, dumps({"state": document.value}))
+
+    async def _forget(self, ref: RunRef, checkpoints: list[Json]) -> None:
+        """Remove the states of dropped checkpoints that no other one shares."""
+        if not checkpoints:
+            return
+        kept = {_state_of(one) for one in view(await self._read_run(ref)).get("checkpoints", [])}
+        names = {_state_of(one) for one in checkpoints} - kept - {None}
+        await self._objects.delete([self._places.state(ref, name) for name in names if name])
+
+
+def _state_of(checkpoint: Json) -> str | None:
+    if "object" in checkpoint:
+        return str(checkpoint["object"])
+    return f"{checkpoint['version']:09}" if "version" in checkpoint else None
+
+
+def dropped_of(checkpoints: list[Json], record: Json) -> list[Json]:
+    """Return those of some checkpoints that a record has not, or not with this state."""
+    kept = {(one["number"], _state_of(one)) for one in all_checkpoints(record)}
+    return [one for one in checkpoints if (one["number"], _state_of(one)) not in kept]
+
+
+def all_checkpoints(record: Json) -> list[Json]:
+    """Return the checkpoints of a record, its worker's and those by hand."""
+    return [*record.get("checkpoints", []), *record.get("hand", {}).get("checkpoints", [])]
+
+
+def _steps_merger(steps: Mapping[int, Json]) -> Callable[[Json], Json]:
+    return lambda stored: {**stored, "steps": merge_steps(stored.get("steps", {}), steps)}
+
+
+def _attempts_merger(attempts: Mapping[str, Json]) -> Callable[[Json], Json]:
+    def merge(stored: Json) -> Json:
+        known = dict(stored.get("attempts", {}))
+        for key, attempt in attempts.items():
+            known[key] = merge_attempt(known.get(key), attempt)
+        return {**stored, "attempts": known}
+
+    return merge
