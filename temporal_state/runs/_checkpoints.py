@@ -125,13 +125,13 @@ class CheckpointWriter(RunWriter):
         await self._objects.update(self._places.run(ref), trim)
         await self._forget(ref, dropped)
         if dropped:
-            self._announce(ref)
+            await self._announce(ref)
         return len(dropped)
 
     async def _change(self, ref: RunRef, now: str, change: Callable[[Json], Json]) -> None:
         part = of_run(ref, to_text(ref.started))
         await self._objects.update(self._places.run(ref), merge_hand(part, now, change))
-        self._announce(ref)
+        await self._announce(ref)
 
     def _at(self, at: datetime | None) -> str:
         return to_text(self.engine.now()) if at is None else time_fact(at, "at")

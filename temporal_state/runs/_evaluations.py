@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from temporal_state.documents import from_text, plain, plain_object, to_text
+from temporal_state.documents import from_text, plain, plain_object
 from temporal_state.errors import ConflictError, InvalidValueError
+from temporal_state.runs._facts import time_fact
 from temporal_state.runs._listed import Listed, check_limit, check_window
 from temporal_state.runs._merge import Json
 from temporal_state.runs._objects import Objects
@@ -91,7 +92,7 @@ class Evaluations:
             "score": plain(score, "score"),
             "feedback": plain(feedback, "feedback"),
             "metadata": plain_object(dict(metadata), "metadata"),
-            "time": to_text(now),
+            "time": time_fact(now, "at"),
         }
         key = self.places.evaluation(ref, id)
         if not await self.objects.create(key, value):

@@ -58,14 +58,8 @@ class RunReader:
         if key is None:
             return []
         folder = key.removesuffix(RUN_FILE)
-        keys = await asyncio.gather(
-            self._objects.keys(f"{folder}steps/"), self._objects.keys(f"{folder}attempts/")
-        )
-        record = await self._read(key)
-        parts = await asyncio.gather(*(self._read(key) for key in [*keys[0], *keys[1]]))
-        if is_recorded(record):
-            return _steps_recorded(record, await self._with_values(folder, [record, *parts]))
-        return _steps_by_hand(await self._with_values(folder, [record, *parts]))
+        parts = await self._with_values(folder, await self._step_parts(key))
+        return _steps_of(parts)
 
     async def history(
         self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
@@ -128,9 +122,10 @@ class RunReader:
 
         Of a run without a record, only the newest document of its workflow id can be found.
         """
-        run = await self.get(workflow_id, run_id=run_id, namespace=namespace)
-        if run is not None:
-            return await self.own.one(ChainRef(namespace, workflow_id, run.chain)).get()
+        key = await self._find(namespace, workflow_id, run_id)
+        if key is not None:
+            chain = (await self._run_without_values(key)).chain
+            return await self.own.one(ChainRef(namespace, workflow_id, chain)).get()
         newest = await self.own.newest(namespace, workflow_id) if run_id is None else None
         return {} if newest is None else await self.own.one(newest).get()
 
@@ -139,6 +134,21 @@ class RunReader:
         values = {part: record.get(part) for part in ("input", "result")}
         (values,) = await self._with_values(key.removesuffix(RUN_FILE), [values])
         return to_run({**record, **values, "hand": None})
+
+    async def _run_without_values(self, key: str) -> Run:
+        return to_run(await self._read(key))
+
+    async def _steps_without_values(self, key: str) -> Sequence[Step]:
+        return _steps_of(await self._step_parts(key))
+
+    async def _step_parts(self, key: str) -> Sequence[Json]:
+        """Return the run's own object, and the others that tell of its steps."""
+        folder = key.removesuffix(RUN_FILE)
+        chunks, attempts = await asyncio.gather(
+            self._objects.keys(f"{folder}steps/"), self._objects.keys(f"{folder}attempts/")
+        )
+        record = await self._read(key)
+        return [record, *await asyncio.gather(*map(self._read, [*chunks, *attempts]))]
 
     async def _checkpoint(self, key: str, checkpoint: Json) -> Checkpoint:
         name = checkpoint.get("object")
@@ -149,10 +159,10 @@ class RunReader:
         found = await self._objects.find(f"{key.removesuffix(RUN_FILE)}documents/{name}.json")
         return to_checkpoint(checkpoint, None if found is None else dict(found["state"]))
 
-    async def _with_values(self, folder: str, parts: list[Json]) -> list[Json]:
-        digests = sorted(digests_in(parts))
+    async def _with_values(self, folder: str, parts: Sequence[Json]) -> Sequence[Json]:
+        digests = sorted(digests_in([*parts]))
         values = await asyncio.gather(*(self._value(folder, digest) for digest in digests))
-        return list(put_together(parts, dict(zip(digests, values, strict=True))))
+        return list(put_together([*parts], dict(zip(digests, values, strict=True))))
 
     async def _value(self, folder: str, digest: str) -> bytes:
         key = f"{folder}values/{digest}.bin"
@@ -204,7 +214,12 @@ def _run_id_in(key: str) -> str:
     return key.split("/")[-2].partition("-")[2]
 
 
-def _steps_recorded(record: Json, parts: list[Json]) -> list[Step]:
+def _steps_of(parts: Sequence[Json]) -> list[Step]:
+    record = parts[0]
+    return _steps_recorded(record, parts) if is_recorded(record) else _steps_by_hand(parts)
+
+
+def _steps_recorded(record: Json, parts: Sequence[Json]) -> list[Step]:
     steps: dict[str, Json] = {}
     attempts: dict[str, Json] = {}
     for part in parts:
@@ -218,6 +233,6 @@ def _steps_recorded(record: Json, parts: list[Json]) -> list[Step]:
     ]
 
 
-def _steps_by_hand(parts: list[Json]) -> list[Step]:
+def _steps_by_hand(parts: Sequence[Json]) -> list[Step]:
     steps = {int(n): s for part in parts for n, s in part.get("hand_steps", {}).items()}
     return [to_hand_step(number, steps[number]) for number in sorted(steps)]

@@ -145,8 +145,8 @@ class Runs(RunsByHand):
         key = await self._find(namespace, workflow_id, run_id)
         if key is None:
             return []
-        run = await self._run_at(key)
-        steps = await self.steps(workflow_id, run_id=run.run_id, namespace=namespace)
+        run = await self._run_without_values(key)
+        steps = await self._steps_without_values(key)
         own = await self._spans.read(key.removesuffix(RUN_FILE))
         return [
             span
@@ -271,7 +271,7 @@ class Runs(RunsByHand):
         deletion = Deletion(self._objects, self._places, self.own, self._evaluations, self.audit)
         deleted = await deletion.delete(run, actor=actor, with_document=not siblings)
         self._with_input.discard(run.ref)
-        self._announce(run.ref)
+        await self._announce(run.ref, deleted=True)
         return deleted
 
     async def _others_of_chain(self, run: Run) -> bool:
@@ -289,9 +289,6 @@ class Runs(RunsByHand):
             which = "run" if run_id is None else f"run {run_id!r}"
             raise NotFoundError(f"there is no {which} of workflow {workflow_id!r} in {namespace!r}")
         return await self._run_without_values(key)
-
-    async def _run_without_values(self, key: str) -> Run:
-        return to_run(await self._read(key))
 
     async def _newest_first(self, namespace: str) -> AsyncIterator[str]:
         for month in await self._months(namespace):

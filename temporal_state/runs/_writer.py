@@ -59,11 +59,11 @@ class RunWriter(RunReader):
         if header is not None and header.get("checkpoints"):
             await self._keep_document(patch.ref, header)
         await self._write_run(patch.ref, header, first)
-        self._announce(patch.ref)
+        await self._announce(patch.ref)
         return written + 1
 
-    def _announce(self, ref: RunRef) -> None:
-        """Called after each change of a run's record; followers of all runs are told from here."""
+    async def _announce(self, ref: RunRef, *, deleted: bool = False) -> None:
+        """Called after each change of a run's own object: who follows all runs is told here."""
 
     def _without_known_input(self, patch: Patch) -> Json | None:
         header = patch.header

@@ -1,0 +1,109 @@
+"""Deleting a run: all that belongs to it, never a running one, and never without a line."""
+
+from datetime import timedelta
+
+import pytest
+from as_told import NOON, told
+
+from temporal_state import ConflictError, StoreError
+from temporal_state.runs import ChainRef
+
+BIG = "x" * 9000
+
+
+async def full_run(backend, ref):
+    """Give a run something of everything."""
+    runs = backend.runs
+    await runs.step(ref, number=1, name="a", result=BIG)
+    await runs.step(ref, number=100, name="b")
+    await runs.checkpoint(ref, step=1, state={"n": 1}, name="kept by its name")
+    await runs.span(ref, name="s", start=NOON)
+    await runs.evaluate(ref.workflow_id, 1, run_id=ref.run_id)
+    chain = ChainRef("default", ref.workflow_id, ref.run_id)
+    await backend.own_documents.one(chain).merge({"mine": 1})
+
+
+async def test_all_of_a_run_goes_and_nothing_else(backend, runs):
+    for workflow_id, run_id in [("order-7", "r2"), ("order-77", "r1")]:
+        other = await runs.start(workflow_id, workflow_type="T", run_id=run_id, started=NOON)
+        await full_run(backend, other)
+    before = await keys(backend)
+    ref = await runs.start("order-7", workflow_type="T", run_id="r1", started=NOON)
+    await full_run(backend, ref)
+    await runs.finish(ref)
+    deleted = await runs.delete("order-7", run_id="r1", actor="ann")
+    assert (deleted.run_id, deleted.status, deleted.document) == ("r1", "completed", True)
+    assert (deleted.evaluations, deleted.objects >= 6) == (1, True)
+    assert await keys(backend) == before
+    assert await runs.get("order-7", run_id="r1") is None
+    assert [e.run_id for e in await runs.evaluations("order-7", run_id="r2")] == ["r2"]
+    (line,) = await backend.audit.list()
+    assert (line.action, line.actor, line.time) == ("run.delete", "ann", NOON)
+    assert line.target == {"namespace": "default", "workflow_id": "order-7", "run_id": "r1"}
+    assert await runs.delete("order-7", run_id="r1") is None
+
+
+async def keys(backend):
+    return [k for k in await backend.store.list() if "/audit/" not in k]
+
+
+async def test_a_running_run_is_not_deleted(runs, ref):
+    with pytest.raises(ConflictError, match="force=True"):
+        await runs.delete("order-7")
+    assert (await runs.delete("order-7", force=True)).status == "running"
+    assert await runs.get("order-7") is None
+
+
+async def test_the_own_document_goes_with_the_last_run_of_its_chain(backend, runs):
+    own = backend.own_documents.one(ChainRef("default", "c", "first"))
+    await own.merge({"shared": 1})
+    ended = {"status": "completed", "confirmed": True, "chain": "first"}
+    for n, run_id in enumerate(["first", "second"]):
+        started = NOON + timedelta(days=40 * n)
+        ref = await runs.start("c", workflow_type="T", run_id=run_id, started=started)
+        await told(runs, ref, 1, **ended)
+    assert not (await runs.delete("c", run_id="first")).document
+    assert await own.get() == {"shared": 1}
+    assert (await runs.delete("c")).document
+    assert await own.get() == {}
+
+
+async def test_a_deletion_that_failed_half_way_is_finished_by_the_next(
+    backend, runs, ref, monkeypatch
+):
+    await full_run(backend, ref)
+    await runs.finish(ref)
+    delete, count = type(backend.store).delete, 0
+
+    async def failing(store, key):
+        nonlocal count
+        count += 1
+        if count > 4:
+            raise StoreError("the disk is gone")
+        return await delete(store, key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(backend.store), "delete", failing)
+        with pytest.raises(StoreError):
+            await runs.delete("order-7")
+    assert await runs.delete("order-7") is not None
+    assert [k for k in await keys(backend) if not k.endswith("chains.json")] == []
+    assert len(await runs.evaluations()) == 0
+
+
+async def test_lines_are_listed_by_time_a_page_at_a_time(backend, clock):
+    audit = backend.audit
+    for n in range(7):
+        await audit.write("test", {"n": n}, actor=f"a{n}", details={"x": [n]})
+        clock.move(days=10)
+    assert [line.target["n"] for line in await audit.list()] == [*range(7)]
+    window = await audit.list(since=NOON + timedelta(days=20), until=NOON + timedelta(days=50))
+    assert [line.target["n"] for line in window] == [2, 3, 4]
+    found, cursor = [], None
+    while True:
+        page = await audit.list(limit=3, cursor=cursor)
+        found += [line.actor for line in page]
+        cursor = page.cursor
+        if cursor is None:
+            break
+    assert found == [f"a{n}" for n in range(7)]
