@@ -94,6 +94,27 @@ def test_the_newest_header_wins_and_nothing_known_only_once_is_lost(seen, random
     assert [c["number"] for c in merged["checkpoints"]] == sorted(clock for clock, _ in seen)
 
 
+notes = st.lists(
+    st.tuples(st.integers(0, 9), st.dictionaries(st.sampled_from("abc"), st.integers(0, 3))),
+    min_size=1,
+    max_size=6,
+    unique_by=lambda note: note[0],
+)
+
+
+@given(notes, st.randoms(use_true_random=False))
+def test_of_each_note_of_a_run_the_newest_holds_in_any_order(seen, random):
+    told = [{"clock": clock, "metadata": metadata} for clock, metadata in seen]
+    random.shuffle(told)
+    merged = reduce(merge_run, [*told, *told], {})
+    expected = {
+        key: value
+        for _, metadata in sorted(seen, key=lambda n: n[0])
+        for key, value in metadata.items()
+    }
+    assert merged.get("metadata", {}) == expected
+
+
 def test_a_local_activity_that_is_run_again_begins_with_attempt_1():
     before = {"attempt": 3, "started": "2026-01-01T00:00:00.000Z", "status": "failed"}
     again = {"attempt": 1, "started": "2026-01-01T00:00:05.000Z", "status": "completed"}
