@@ -2,15 +2,19 @@
 
 import base64
 import json
+from datetime import timedelta
 
 import pytest
 from as_told import NOON, call, header, told
 
-from temporal_state import DamagedObjectError, InvalidValueError
+from temporal_state import DamagedObjectError, InvalidValueError, StateBackend
 from temporal_state.documents import to_text
 from temporal_state.runs import Patch, Value
 from temporal_state.runs._values import INLINE_BYTES
+from temporal_state.storage import MemoryStore
+from temporal_state.testing import FailingStore
 
+SECOND = timedelta(seconds=1)
 LARGE = {"text": "x" * INLINE_BYTES}
 
 
@@ -121,3 +125,16 @@ def test_a_value_that_is_no_json_says_why(value, message):
     with pytest.raises(InvalidValueError, match=message):
         value.json()
     assert Value("json/protobuf", b"[1]").json() == [1]
+
+
+async def test_finding_a_run_does_not_list_all_that_a_run_has():
+    store = FailingStore(MemoryStore())
+    async with StateBackend.open(store) as backend:
+        for n in range(3):
+            ref = await backend.runs.start("w", workflow_type="T", started=NOON + n * SECOND)
+            folder = backend.runs._places.folder(ref)
+            for m in range(2500):
+                await store.inner.put(f"{folder}values/{m}.bin", b"")
+        before = store.calls
+        assert (await backend.runs.get("w")).run_id == ref.run_id
+        assert store.calls - before < 10
