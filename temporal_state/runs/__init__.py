@@ -1,9 +1,9 @@
 """Runs: what is kept of each workflow run, with or without Temporal at hand."""
 
-from temporal_state.runs._digest import digest, step_key
 from temporal_state.runs._audit import Audit, AuditLine
 from temporal_state.runs._deletion import DeletedRun
 from temporal_state.runs._diff import CheckpointDiff
+from temporal_state.runs._digest import digest, step_key
 from temporal_state.runs._evaluations import Evaluation
 from temporal_state.runs._listed import Listed
 from temporal_state.runs._merge import Json
@@ -11,8 +11,8 @@ from temporal_state.runs._own import ChainRef, OwnDocument, OwnDocuments
 from temporal_state.runs._patch import Patch
 from temporal_state.runs._records import CLOSED, Checkpoint, Failure, Progress, Run, Step, Value
 from temporal_state.runs._refs import RunRef
-from temporal_state.runs._source import CONTINUED, Home, Source, home_from, source_from, to_json
 from temporal_state.runs._snapshots import Snapshot, Snapshots
+from temporal_state.runs._source import CONTINUED, Home, Source, home_from, source_from, to_json
 from temporal_state.runs._spans import Span, SpanStatistics, span_statistics
 from temporal_state.runs._store import Runs
 from temporal_state.runs._takeover import Recorded, Takeover
@@ -39,9 +39,9 @@ __all__ = [
     "Run",
     "RunRef",
     "Runs",
-    "Source",
     "Snapshot",
     "Snapshots",
+    "Source",
     "Span",
     "SpanStatistics",
     "Step",
@@ -50,7 +50,7 @@ __all__ = [
     "digest",
     "home_from",
     "source_from",
+    "span_statistics",
     "step_key",
     "to_json",
-    "span_statistics",
 ]

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from temporal_state.documents import Engine, Layout
-from temporal_state.errors import DamagedObjectError, NotFoundError
-from temporal_state.runs._decode import to_checkpoint, to_hand_step, to_run, to_step
+from temporal_state.errors import DamagedObjectError, NotRecordedError
+from temporal_state.runs._decode import optional_value, to_checkpoint, to_hand_step, to_run, to_step
 from temporal_state.runs._diff import CheckpointDiff, difference
 from temporal_state.runs._hand import is_recorded, view
 from temporal_state.runs._merge import Json, merge_attempt
 from temporal_state.runs._objects import PAGE, Objects
-from temporal_state.runs._own import ChainRef, OwnDocuments
-from temporal_state.runs._records import Checkpoint, Run, Step
+from temporal_state.runs._own import OwnDocuments
+from temporal_state.runs._records import Checkpoint, Run, Step, Value
 from temporal_state.runs._refs import RUN_FILE, RunLayout, RunRef
+from temporal_state.runs._takeover import Takeover
 from temporal_state.runs._values import digests_in, put_together
 from temporal_state.storage import ObjectStore, encode_name
 
@@ -100,20 +101,34 @@ class RunReader:
         """Return what changed from checkpoint ``a`` of a run to its checkpoint ``b``.
 
         Raises:
-            NotFoundError: One of the two is not, or no longer, there.
+            NotRecordedError: One of the two is not, or no longer, there.
         """
         key = await self._find(namespace, workflow_id, run_id)
         record = {} if key is None else view(await self._read(key))
         known = {one["number"]: one for one in record.get("checkpoints", [])}
         for number in (a, b):
             if key is None or number not in known:
-                raise NotFoundError(
+                raise NotRecordedError(
                     f"workflow {workflow_id!r} has no checkpoint {number}; runs.history lists "
                     "those that are kept"
                 )
         assert key is not None
         first, second = await asyncio.gather(*(self._checkpoint(key, known[n]) for n in (a, b)))
         return difference(first, second)
+
+    async def of_workflow(self, workflow_id: str, *, namespace: str = "default") -> Sequence[Run]:
+        """Return all runs of one workflow id, the newest first, without their large values."""
+        found: list[Run] = []
+        for month in await self._months(namespace):
+            keys = await self._runs_under(self._places.workflow(namespace, month, workflow_id))
+            records = await asyncio.gather(*map(self._read, reversed(keys)))
+            found += [to_run(record) for record in records if record]
+        return found
+
+    async def acknowledged(self, ref: RunRef, key: str) -> Value | None:
+        """Return the result of a step that was kept by `acknowledge`, unless it was dropped."""
+        value = optional_value((await self._read(self._places.result(ref, key))).get("result"))
+        return value if value is not None and value.dropped is None else None
 
     async def document(
         self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
@@ -124,14 +139,14 @@ class RunReader:
         """
         key = await self._find(namespace, workflow_id, run_id)
         if key is not None:
-            chain = (await self._run_without_values(key)).chain
-            return await self.own.one(ChainRef(namespace, workflow_id, chain)).get()
+            run = await self._run_without_values(key)
+            return await self.own.one(await Takeover(self).home_of(run)).get()
         newest = await self.own.newest(namespace, workflow_id) if run_id is None else None
         return {} if newest is None else await self.own.one(newest).get()
 
     async def _run_at(self, key: str) -> Run:
         record = view(await self._read(key))
-        values = {part: record.get(part) for part in ("input", "result")}
+        values = {part: record.get(part) for part in ("input", "start", "result")}
         (values,) = await self._with_values(key.removesuffix(RUN_FILE), [values])
         return to_run({**record, **values, "hand": None})
 

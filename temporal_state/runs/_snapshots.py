@@ -6,7 +6,7 @@ run. Restoring writes a new version of the document: nothing of what was there s
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +26,7 @@ from temporal_state.errors import (
     ConflictError,
     DamagedObjectError,
     InvalidValueError,
-    NotFoundError,
+    NotRecordedError,
 )
 from temporal_state.runs._audit import Audit
 from temporal_state.runs._listed import Listed, check_limit
@@ -34,6 +34,7 @@ from temporal_state.runs._merge import Json
 from temporal_state.runs._objects import SCHEMA, Objects
 from temporal_state.runs._own import ChainRef
 from temporal_state.runs._store import Runs
+from temporal_state.runs._takeover import Takeover
 from temporal_state.storage import KEPT_OF_LONG, encode_name, encode_prefix
 
 
@@ -95,7 +96,7 @@ class Snapshots:
 
         Raises:
             ConflictError: There is one of this name, and it is another.
-            NotFoundError: There is no such document or run.
+            NotRecordedError: There is no such document or run.
             InvalidValueError: Neither or both of ``document`` and ``run`` are given.
         """
         key = self._key(name)
@@ -157,11 +158,13 @@ class Snapshots:
             actor: Who asks for it, for the audit.
 
         Raises:
-            NotFoundError: There is no snapshot of this name.
+            NotRecordedError: There is no snapshot of this name.
         """
         snapshot = await self.load(name)
         if snapshot is None:
-            raise NotFoundError(f"there is no snapshot {name!r}; snapshots.list names those kept")
+            raise NotRecordedError(
+                f"there is no snapshot {name!r}; snapshots.list names those kept"
+            )
         target = {"snapshot": name, "document": snapshot.document, "run": snapshot.run}
         await self.audit.write("snapshot.restore", target, actor=actor)
         return await self._handle_of(snapshot).replace(snapshot.state)
@@ -179,15 +182,16 @@ class Snapshots:
         handle = self.documents.one(id, type)
         found = await handle.read()
         if found is None:
-            raise NotFoundError(f"there is no document {handle.address} to make a snapshot of")
+            raise NotRecordedError(f"there is no document {handle.address} to make a snapshot of")
         kept = {"type": handle.address.type, "id": handle.address.id}
         return {"document": kept, "run": None, "version": found.version, "state": found.value}
 
     async def _of_run(self, workflow_id: str, run_id: str | None, namespace: str) -> Json:
         run = await self.runs.get(workflow_id, run_id=run_id, namespace=namespace)
         if run is None:
-            raise NotFoundError(f"there is no run of {workflow_id!r} to make a snapshot of")
-        own = await self.runs.own.one(ChainRef(namespace, workflow_id, run.chain)).read()
+            raise NotRecordedError(f"there is no run of {workflow_id!r} to make a snapshot of")
+        home = await Takeover(self.runs).home_of(run)
+        own = await self.runs.own.one(home).read()
         version, state = (0, None) if own is None else (own.version, own.value)
         if state is None:
             latest = await self.runs.load_checkpoint(
@@ -198,7 +202,7 @@ class Snapshots:
             "namespace": namespace,
             "workflow_id": workflow_id,
             "run_id": run.run_id,
-            "chain": run.chain,
+            "home": asdict(home),
             "workflow_type": run.workflow_type,
             "status": run.status,
             "steps": run.steps,
@@ -218,8 +222,8 @@ class Snapshots:
     def _handle_of(self, snapshot: Snapshot) -> DocumentHandle:
         if snapshot.document is not None:
             return self.documents.one(snapshot.document["id"], snapshot.document["type"])
-        run = snapshot.run or {}
-        return self.runs.own.one(ChainRef(run["namespace"], run["workflow_id"], run["chain"]))
+        assert snapshot.run is not None
+        return self.runs.own.one(ChainRef(**snapshot.run["home"]))
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}{encode_name(check_id(name, 'snapshot'))}.json"

@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from temporal_state.errors import ConflictError, InvalidValueError, NotFoundError
+from temporal_state.errors import ConflictError, InvalidValueError, NotRecordedError
 from temporal_state.runs._audit import Audit
 from temporal_state.runs._by_hand import RunsByHand
 from temporal_state.runs._decode import to_run
 from temporal_state.runs._deletion import DeletedRun, Deletion
 from temporal_state.runs._evaluations import Evaluation, Evaluations
 from temporal_state.runs._listed import Listed
+from temporal_state.runs._own import ChainRef
 from temporal_state.runs._records import CLOSED, STEP_STATUSES, Run
 from temporal_state.runs._refs import RUN_FILE, RunRef
 from temporal_state.runs._span_store import SpanStore
 from temporal_state.runs._spans import Span, new_span_id, trace_of
+from temporal_state.runs._takeover import Takeover
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ class Runs(RunsByHand):
             at: When it was said; by default now.
 
         Raises:
-            NotFoundError: There is no such run.
+            NotRecordedError: There is no such run.
             InvalidValueError: A value cannot be.
             ConflictError: ``evaluation_id`` is that of a judgement that says something else.
         """
@@ -275,19 +277,19 @@ class Runs(RunsByHand):
         return deleted
 
     async def _others_of_chain(self, run: Run) -> bool:
-        for month in await self._months(run.namespace):
-            prefix = self._places.workflow(run.namespace, month, run.workflow_id)
-            for key in await self._runs_under(prefix):
-                other = await self._run_without_values(key)
-                if other.chain == run.chain and other.run_id != run.run_id:
-                    return True
-        return False
+        """Return whether another run of the workflow id goes on with the same own document."""
+        own, takeover = ChainRef(run.namespace, run.workflow_id, run.chain), Takeover(self)
+        others = await self.of_workflow(run.workflow_id, namespace=run.namespace)
+        homes = [await takeover.home_of(other) for other in others if other.run_id != run.run_id]
+        return own in homes
 
     async def _known(self, workflow_id: str, run_id: str | None, namespace: str) -> Run:
         key = await self._find(namespace, workflow_id, run_id)
         if key is None:
             which = "run" if run_id is None else f"run {run_id!r}"
-            raise NotFoundError(f"there is no {which} of workflow {workflow_id!r} in {namespace!r}")
+            raise NotRecordedError(
+                f"there is no {which} of workflow {workflow_id!r} in {namespace!r}"
+            )
         return await self._run_without_values(key)
 
     async def _newest_first(self, namespace: str) -> AsyncIterator[str]:

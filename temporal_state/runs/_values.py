@@ -28,9 +28,13 @@ def take_apart(part: Any, found: dict[str, bytes]) -> Any:
         return [take_apart(item, found) for item in part]
     if not isinstance(part, dict):
         return part
-    if "encoding" in part:
+    if _is_value(part):
         return _take_value(part, found)
     return {k: v if k in _NO_VALUES else take_apart(v, found) for k, v in part.items()}
+
+
+def _is_value(part: Json) -> bool:
+    return isinstance(part.get("encoding"), str)  # a memo can have a value of this name
 
 
 def _take_value(value: Json, found: dict[str, bytes]) -> Json:
@@ -49,7 +53,7 @@ def digests_in(part: Any) -> set[str]:
         return set().union(*map(digests_in, part))
     if not isinstance(part, dict):
         return set()
-    if "encoding" in part:
+    if _is_value(part):
         return {part["apart"]} if "apart" in part else set()
     return set().union(*(digests_in(v) for k, v in part.items() if k not in _NO_VALUES))
 
@@ -60,7 +64,7 @@ def put_together(part: Any, values: Mapping[str, bytes]) -> Any:
         return [put_together(item, values) for item in part]
     if not isinstance(part, dict):
         return part
-    if "encoding" in part:
+    if _is_value(part):
         return {**part, "data": values[part["apart"]]} if part.get("apart") in values else part
     return {k: v if k in _NO_VALUES else put_together(v, values) for k, v in part.items()}
 

@@ -25,11 +25,15 @@ class RunWriter(RunReader):
     """Reads and writes the records of runs."""
 
     _with_input: set[RunRef] = field(default_factory=set, kw_only=True, repr=False, compare=False)
-    """Runs whose large input is in the store: each header brings it again, encoded anew."""
+    """Runs whose large input or start is stored: each header brings it again, encoded anew."""
 
     async def synced(self, ref: RunRef) -> int:
         """Return the length of history up to which the record of a run is complete."""
         return int((await self._read_run(ref)).get("synced", 0))
+
+    async def acknowledge(self, ref: RunRef, key: str, value: Json) -> None:
+        """Keep the result of a step before Temporal learns of it; the first one stays."""
+        await self._objects.create(self._places.result(ref, key), {"result": value})
 
     async def write(self, patch: Patch, writer: str) -> int:
         """Merge a patch into the record; return how many objects were written.
@@ -68,7 +72,7 @@ class RunWriter(RunReader):
     def _without_known_input(self, patch: Patch) -> Json | None:
         header = patch.header
         if header is not None and patch.ref in self._with_input:
-            return {**header, "input": []}
+            return {**header, "input": [], "start": None}
         return header
 
     async def _put_values(self, ref: RunRef, values: Mapping[str, bytes]) -> None:
@@ -88,7 +92,7 @@ class RunWriter(RunReader):
             return merged
 
         await self._objects.update(self._places.run(ref), merge)
-        if header is not None and digests_in(header.get("input", [])):
+        if header is not None and digests_in([header.get("input"), header.get("start")]):
             if len(self._with_input) >= KNOWN_RUNS:
                 self._with_input.clear()
             self._with_input.add(ref)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from as_told import checkpoint, told
 
-from temporal_state import ConflictError, InvalidValueError, NotFoundError
+from temporal_state import ConflictError, InvalidValueError, NotRecordedError
 from temporal_state.runs import ChainRef
 from temporal_state.runs._merge import MAX_CHECKPOINTS, merge_checkpoints
 
@@ -63,7 +63,7 @@ async def test_the_difference_names_each_path_that_changed(runs, ref, clock):
     assert (diff.steps, diff.progress, diff.time.total_seconds()) == (7, 3, 30)
     back = await runs.diff("order-7", 2, 1)
     assert (back.added, back.removed) == (diff.removed, diff.added)
-    with pytest.raises(NotFoundError, match="no checkpoint 3"):
+    with pytest.raises(NotRecordedError, match="no checkpoint 3"):
         await runs.diff("order-7", 1, 3)
     with pytest.raises(LookupError):
         await runs.diff("unknown", 1, 2)

@@ -107,3 +107,14 @@ async def test_lines_are_listed_by_time_a_page_at_a_time(backend, clock):
         if cursor is None:
             break
     assert found == [f"a{n}" for n in range(7)]
+
+
+async def test_a_document_that_a_resumed_run_goes_on_with_stays(backend, runs, ref):
+    await backend.own_documents.one(ChainRef("default", "order-7", "r1")).merge({"mine": 1})
+    await told(runs, ref, 1, status="failed", confirmed=True)
+    home = {"namespace": "default", "workflow_id": "order-7", "chain": "r1"}
+    later = NOON + timedelta(days=1)
+    resumed = await runs.start("order-7", workflow_type="T", run_id="r2", started=later)
+    await told(runs, resumed, 1, home=home)
+    assert not (await runs.delete("order-7", run_id="r1")).document
+    assert await runs.document("order-7") == {"mine": 1}

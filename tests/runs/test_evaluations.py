@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from as_told import NOON
 
-from temporal_state import ConflictError, InvalidValueError, NotFoundError
+from temporal_state import ConflictError, InvalidValueError, NotRecordedError
 
 SECOND = timedelta(seconds=1)
 
@@ -72,9 +72,9 @@ async def test_a_score_is_a_finite_number(runs, ref, score):
 
 
 async def test_what_is_judged_must_be_there(runs, ref):
-    with pytest.raises(NotFoundError, match="nothing"):
+    with pytest.raises(NotRecordedError, match="nothing"):
         await runs.evaluate("nothing", 1)
-    with pytest.raises(NotFoundError, match="r9"):
+    with pytest.raises(NotRecordedError, match="r9"):
         await runs.evaluate("order-7", 1, run_id="r9")
     with pytest.raises(InvalidValueError, match="time zone"):
         await runs.evaluate("order-7", 1, at=datetime(2026, 1, 1))  # noqa: DTZ001

@@ -8,7 +8,7 @@ from temporal_state import (
     DamagedObjectError,
     InvalidNameError,
     InvalidValueError,
-    NotFoundError,
+    NotRecordedError,
     PathTraversalError,
     StateBackend,
 )
@@ -112,8 +112,8 @@ async def test_a_snapshot_is_deleted_once_with_a_line(backend, snapshots):
         ({"name": "", "document": "a"}, InvalidNameError),
         ({"name": "s"}, InvalidValueError),
         ({"name": "s", "document": "a", "run": "a"}, InvalidValueError),
-        ({"name": "s", "document": "absent"}, NotFoundError),
-        ({"name": "s", "run": "absent"}, NotFoundError),
+        ({"name": "s", "document": "absent"}, NotRecordedError),
+        ({"name": "s", "run": "absent"}, NotRecordedError),
         ({"name": "s", "document": ("a", "../credentials")}, PathTraversalError),
         ({"name": "s", "document": "a", "metadata": {"x": {1}}}, InvalidValueError),
     ],
@@ -122,7 +122,7 @@ async def test_what_cannot_be_kept_is_refused(backend, snapshots, arguments, err
     with pytest.raises(error):
         await snapshots.create(**arguments)
     assert await backend.store.list() == []
-    with pytest.raises(NotFoundError, match="no snapshot 's'"):
+    with pytest.raises(NotRecordedError, match="no snapshot 's'"):
         await snapshots.restore("s")
 
 
@@ -134,7 +134,7 @@ async def test_nothing_of_a_tenant_is_seen_by_another(backend, runs, ref):
     assert await other.snapshots.load("s") is None
     assert len(await other.snapshots.list()) == len(await other.runs.evaluations()) == 0
     assert await other.runs.get("order-7") is None
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotRecordedError):
         await other.runs.evaluate("order-7", 1)
 
 
