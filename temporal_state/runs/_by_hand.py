@@ -250,7 +250,7 @@ class RunsByHand(CheckpointWriter):
         await self.engine.to_the_end(write(), f"recording the end of run {ref.run_id!r}")
 
     async def _write_step(self, ref: RunRef, number: int, step: Json, now: str) -> None:
-        found: dict[str, bytes] = {}
+        found: dict[str, Json] = {}
         step = take_apart(step, found)
         await self._put_values(ref, found)
         chunk = chunk_of(number)
@@ -292,7 +292,7 @@ class RunsByHand(CheckpointWriter):
         return RunRef(namespace, workflow_id, run_id, from_text(known["started"]))
 
     async def _kept(self, ref: RunRef, values: list[Json]) -> list[Json]:
-        found: dict[str, bytes] = {}
+        found: dict[str, Json] = {}
         kept: list[Json] = take_apart(values, found)
         await self._put_values(ref, found)
         return kept

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from temporal_state.documents import Engine, dumps, loads
-from temporal_state.errors import ConflictError, DamagedObjectError
+from temporal_state.errors import ConfigurationError, ConflictError, DamagedObjectError
 from temporal_state.runs._merge import Json
+from temporal_state.storage import missing_transform
 
 SCHEMA = 1
 PAGE = 1000
@@ -47,12 +48,8 @@ class Objects:
 
     async def create(self, key: str, value: Json) -> bool:
         """Write an object unless there is one; return whether it was written."""
-        return await self.create_bytes(key, dumps({"schema": SCHEMA, **value}))
-
-    async def create_bytes(self, key: str, data: bytes) -> bool:
-        """Write bytes unless there are some; return whether they were written."""
         try:
-            await self.engine.store.put(key, data, if_absent=True)
+            await self.engine.store.put(key, dumps({"schema": SCHEMA, **value}), if_absent=True)
         except ConflictError:
             return False
         return True
@@ -87,6 +84,8 @@ def load(key: str, data: bytes) -> Json:
     try:
         record = loads(data)
     except ValueError as error:
+        if missing := missing_transform(data):
+            raise ConfigurationError(f"the record {key} is {missing}") from error
         raise DamagedObjectError(f"the record {key} is damaged ({error}); move it away") from error
     if not isinstance(record, dict) or record.get("schema", SCHEMA) > SCHEMA:
         raise DamagedObjectError(f"the record {key} is of a newer version; upgrade")

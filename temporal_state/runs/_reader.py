@@ -179,12 +179,12 @@ class RunReader:
         values = await asyncio.gather(*(self._value(folder, digest) for digest in digests))
         return list(put_together([*parts], dict(zip(digests, values, strict=True))))
 
-    async def _value(self, folder: str, digest: str) -> bytes:
-        key = f"{folder}values/{digest}.bin"
-        found = await self.engine.in_time(self._store.get(key), f"reading {key}")
+    async def _value(self, folder: str, digest: str) -> Json:
+        key = f"{folder}values/{digest}.json"
+        found = await self._objects.find(key)
         if found is None:
             raise DamagedObjectError(f"the value {key} of a record is gone; restore or delete it")
-        return found.data
+        return {part: found[part] for part in found if part != "schema"}
 
     async def _find(self, namespace: str, workflow_id: str, run_id: str | None) -> str | None:
         for month in await self._months(namespace):

@@ -5,7 +5,7 @@
                                                                    /attempts/{writer}.json
                                                                    /documents/{version}.json
                                                                    /results/{step key}.json
-                                                                   /values/{digest}.bin
+                                                                   /values/{digest}.json
                                                                    /spans/{bucket}.json
                                                                    /evaluations/e-{id}.json
 
@@ -86,7 +86,7 @@ class RunLayout:
 
     def value(self, ref: RunRef, digest: str) -> str:
         """Return the key of a large value."""
-        return f"{self.folder(ref)}values/{digest}.bin"
+        return f"{self.folder(ref)}values/{digest}.json"
 
     def spans(self, ref: RunRef, bucket: int) -> str:
         """Return the key of some of the run's own spans."""

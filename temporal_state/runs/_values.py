@@ -2,7 +2,8 @@
 
 Each flush reads and writes a record as a whole, so what is large would be written again and again.
 A value apart is named by the digest of its bytes: writing it twice is writing it once. Small ones
-stay where they are; a run of small values remains one object.
+stay where they are; a run of small values remains one object. Those apart are JSON too, as all
+objects are: their own bytes could begin like those of a compressed object.
 """
 
 import base64
@@ -14,10 +15,11 @@ from temporal_state.documents import dumps, plain
 from temporal_state.runs._merge import Json
 
 INLINE_BYTES = 4096
+_DATA = ("text", "base64")
 _NO_VALUES = frozenset({"metadata", "checkpoints", "hand"})
 
 
-def take_apart(part: Any, found: dict[str, bytes]) -> Any:
+def take_apart(part: Any, found: dict[str, Json]) -> Any:
     """Return a part of a record whose large values are replaced by their digests.
 
     Args:
@@ -37,13 +39,13 @@ def _is_value(part: Json) -> bool:
     return isinstance(part.get("encoding"), str)  # a memo can have a value of this name
 
 
-def _take_value(value: Json, found: dict[str, bytes]) -> Json:
+def _take_value(value: Json, found: dict[str, Json]) -> Json:
     data = data_of(value)
     if data is None or len(data) <= INLINE_BYTES:
         return value
     digest = hashlib.sha256(data).hexdigest()
-    found[digest] = data
-    rest = {k: v for k, v in value.items() if k not in {"text", "base64"}}
+    found[digest] = {k: value[k] for k in _DATA if k in value}
+    rest = {k: v for k, v in value.items() if k not in _DATA}
     return {**rest, "apart": digest, "size": len(data)}
 
 
@@ -58,21 +60,19 @@ def digests_in(part: Any) -> set[str]:
     return set().union(*(digests_in(v) for k, v in part.items() if k not in _NO_VALUES))
 
 
-def put_together(part: Any, values: Mapping[str, bytes]) -> Any:
+def put_together(part: Any, values: Mapping[str, Json]) -> Any:
     """Return a part of a record with its values filled in."""
     if isinstance(part, list):
         return [put_together(item, values) for item in part]
     if not isinstance(part, dict):
         return part
     if _is_value(part):
-        return {**part, "data": values[part["apart"]]} if part.get("apart") in values else part
+        return {**part, **values.get(part.get("apart", ""), {})}
     return {k: v if k in _NO_VALUES else put_together(v, values) for k, v in part.items()}
 
 
 def data_of(value: Json) -> bytes | None:
     """Return the bytes of a stored value, if they are in it."""
-    if "data" in value:
-        return bytes(value["data"])
     if "text" in value:
         return str(value["text"]).encode()
     return base64.b64decode(value["base64"]) if "base64" in value else None

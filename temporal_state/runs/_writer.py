@@ -40,7 +40,7 @@ class RunWriter(RunReader):
 
         The run's own object comes last: it says up to where the rest is complete.
         """
-        values: dict[str, bytes] = {}
+        values: dict[str, Json] = {}
         header = take_apart(self._without_known_input(patch), values)
         steps = take_apart(patch.steps, values)
         attempts = take_apart(patch.attempts, values)
@@ -75,9 +75,9 @@ class RunWriter(RunReader):
             return {**header, "input": [], "start": None}
         return header
 
-    async def _put_values(self, ref: RunRef, values: Mapping[str, bytes]) -> None:
+    async def _put_values(self, ref: RunRef, values: Mapping[str, Json]) -> None:
         puts = [
-            self._objects.create_bytes(self._places.value(ref, digest), data)
+            self._objects.create(self._places.value(ref, digest), data)
             for digest, data in values.items()
         ]
         await asyncio.gather(*puts)

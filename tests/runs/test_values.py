@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from as_told import NOON, call, header, told
 
-from temporal_state import DamagedObjectError, InvalidValueError, StateBackend
+from temporal_state import ConfigurationError, DamagedObjectError, InvalidValueError, StateBackend
 from temporal_state.documents import to_text
 from temporal_state.runs import Patch, Value
 from temporal_state.runs._values import INLINE_BYTES
-from temporal_state.storage import MemoryStore
+from temporal_state.storage import Compressed, MemoryStore
 from temporal_state.testing import FailingStore
 
 SECOND = timedelta(seconds=1)
@@ -63,6 +63,19 @@ async def test_bytes_of_any_encoding_are_kept_as_they_are(runs, ref):
     )
     with pytest.raises(InvalidValueError, match="binary/encrypted"):
         result.json()
+
+
+async def test_bytes_that_look_compressed_come_back_as_they_are():
+    store = MemoryStore()
+    async with StateBackend.open(store, transform=Compressed()) as backend:
+        ref = await backend.runs.start("w", workflow_type="T")
+        data = b"\x28\xb5\x2f\xfd" + b"x" * INLINE_BYTES  # of a codec that compresses, too
+        value = {"encoding": "binary/zstd", "base64": base64.b64encode(data).decode()}
+        await told(backend.runs, ref, 1, result=value)
+        assert (await backend.runs.get("w")).result.data == data
+    async with StateBackend.open(store) as backend:
+        with pytest.raises(ConfigurationError, match="Compressed"):
+            await backend.runs.get("w")
 
 
 async def test_a_run_of_small_values_is_at_most_two_objects(backend, runs, ref):
@@ -134,7 +147,7 @@ async def test_finding_a_run_does_not_list_all_that_a_run_has():
             ref = await backend.runs.start("w", workflow_type="T", started=NOON + n * SECOND)
             folder = backend.runs._places.folder(ref)
             for m in range(2500):
-                await store.inner.put(f"{folder}values/{m}.bin", b"")
+                await store.inner.put(f"{folder}values/{m}.json", b"")
         before = store.calls
         assert (await backend.runs.get("w")).run_id == ref.run_id
         assert store.calls - before < 10
