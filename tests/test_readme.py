@@ -241,7 +241,7 @@ def test_the_table_of_errors_is_that_of_the_code(page):
 def test_the_limits_are_the_defaults(page):
     texts = [text for row in rows(page, "limit") for text in codes(row[1])]
     settings = [text for text in texts if text.endswith(")")]
-    assert len(settings) == 5
+    assert len(settings) == 6
     for text in settings:
         name, argument, value = re.fullmatch(r"(\w+)\((\w+)=(.*)\)", text).groups()
         made = {"Limits": Limits, "Recording": Recording, "StatePlugin": StatePlugin}[name]
