@@ -7,7 +7,16 @@ with workflow.unsafe.imports_passed_through():
     from temporal_state import errors, state
     from temporal_state._default import configure
     from temporal_state.backend import StateBackend
-    from temporal_state.documents import Document, Limits, Page, StateType
+    from temporal_state.documents import (
+        Adoption,
+        DeletedState,
+        Document,
+        Limits,
+        Page,
+        ResolvedCredential,
+        StateType,
+        SystemValue,
+    )
     from temporal_state.errors import (
         BatchError,
         ConfigurationError,
@@ -17,8 +26,11 @@ with workflow.unsafe.imports_passed_through():
         InvalidDocumentError,
         InvalidNameError,
         InvalidValueError,
+        NotFoundError,
         NotRecordedError,
         PathTraversalError,
+        SecretRefusedError,
+        SecretUnavailableError,
         StateError,
         StoreError,
         StoreFullError,
@@ -42,6 +54,7 @@ with workflow.unsafe.imports_passed_through():
     )
 
 __all__ = [
+    "Adoption",
     "BatchError",
     "Checkpoint",
     "CodecTransform",
@@ -50,18 +63,23 @@ __all__ = [
     "ConflictError",
     "ContextError",
     "DamagedObjectError",
+    "DeletedState",
     "Document",
     "InvalidDocumentError",
     "InvalidNameError",
     "InvalidValueError",
     "Limits",
+    "NotFoundError",
     "NotRecordedError",
     "ObjectStore",
     "Page",
     "PathTraversalError",
     "Recording",
+    "ResolvedCredential",
     "ResumePlan",
     "Run",
+    "SecretRefusedError",
+    "SecretUnavailableError",
     "Source",
     "StateBackend",
     "StateError",
@@ -73,6 +91,7 @@ __all__ = [
     "StoreFullError",
     "StorePermissionError",
     "StoreTimeoutError",
+    "SystemValue",
     "TokenExpiredError",
     "TooLargeError",
     "TransactionConflictError",

@@ -14,13 +14,26 @@ from typing import Self, TypeVar
 
 from temporal_state.documents import (
     DEFAULT_LIMITS,
+    KEY_PREFIX,
+    Adoption,
     Caller,
     Clock,
+    Credentials,
+    DeletedState,
     Documents,
     Engine,
+    Keys,
     Layout,
     Limits,
+    Progress,
+    StateType,
+    SystemState,
     Transaction,
+    adopter,
+    check_id,
+    delete_documents,
+    delete_keys,
+    folders_of,
     utc_now,
 )
 from temporal_state.errors import ConfigurationError
@@ -33,6 +46,7 @@ DEFAULT_URL = "./local/tmp"
 DEFAULT_APP = "default"
 URL_VARIABLE = "TEMPORAL_STATE_URL"
 APP_VARIABLE = "TEMPORAL_STATE_APP"
+ANYBODY = Caller()
 
 __all__ = ["StateBackend"]
 
@@ -50,6 +64,9 @@ class StateBackend:
         store: Where the objects lie, as they were before any transform.
         transforms: What is done to objects on their way there.
         documents: The documents of the application.
+        keys: Its small values under names, which may expire.
+        system: Its state that belongs to no run, such as watermarks.
+        credentials: Its documents that say where secrets lie.
         own_documents: The own documents of its runs.
         runs: The records of its runs.
         snapshots: States of documents and runs that are kept under a name.
@@ -72,6 +89,9 @@ class StateBackend:
         self.store = TransformedStore(store, *transforms) if transforms else store
         engine = Engine(self.store, limits, clock)
         self.documents = Documents(engine, layout)
+        self.keys = Keys(engine, layout)
+        self.system = SystemState(self.documents)
+        self.credentials = Credentials(self.documents)
         self.own_documents = OwnDocuments(engine, layout)
         self.runs = Runs(engine, layout, self.own_documents)
         self.audit = self.runs.audit
@@ -217,6 +237,66 @@ class StateBackend:
     def own_documents_for(self, caller: Caller) -> OwnDocuments:
         """Return the own documents for operations on behalf of ``caller``."""
         return self.own_documents.on_behalf_of(caller)
+
+    def keys_for(self, caller: Caller) -> Keys:
+        """Return the keys for operations on behalf of ``caller``."""
+        return self.keys.on_behalf_of(caller)
+
+    async def delete_execution_state(
+        self,
+        id: str,
+        *,
+        types: Sequence[str] = (StateType.WORKFLOWS,),
+        key_prefix: str = KEY_PREFIX,
+        caller: Caller = ANYBODY,
+    ) -> DeletedState:
+        """Delete the state that is kept for an execution, and return how much there was.
+
+        What an execution may share stays: state of other types, and the records of its runs.
+
+        Args:
+            id: The execution's id.
+            types: The types of documents of which the one with this id goes.
+            key_prefix: The key with this name goes, and those whose names go on with a colon;
+                ``{id}`` stands for the id. So ``exec:1`` leaves ``exec:10``.
+            caller: On whose behalf.
+        """
+        return DeletedState(
+            documents=await delete_documents(self.documents_for(caller), id, types),
+            keys=await delete_keys(self.keys_for(caller), id, key_prefix),
+        )
+
+    async def adopt(
+        self,
+        source: str | os.PathLike[str] | ObjectStore | None = None,
+        *,
+        app: str | None = None,
+        id_of: Callable[[str], str] = str,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> Adoption:
+        """Bring in documents that another tool wrote, and report what became of each.
+
+        Looks for ``persistent-artifacts/apps/{app}/{type}/{id}/config.json`` below ``source``,
+        without following links there, and leaves the files as they are. Can be repeated.
+
+        Args:
+            source: A root, as a path or a store of local files; by default this backend's own,
+                for folders that are not named as this package would name them.
+            app: The folder of the application there; by default this backend's application.
+            id_of: From a folder's name to the id, such as ``urllib.parse.unquote`` for a tool that
+                escapes with percent signs. By default the name is the id.
+            dry_run: Report only, and write nothing.
+            progress: Is told how many documents are done, and of how many; may be async.
+
+        Raises:
+            ConfigurationError: ``source`` is no tree of files.
+            StoreError: A store fails; what was adopted so far stays.
+        """
+        source = self.store if source is None else source
+        adopting = adopter(self.documents.engine, self.layout, source, id_of, dry_run=dry_run)
+        apps = folders_of(self.layout.app) if app is None else [check_id(app, "app")]
+        return await adopting.run(apps, progress)
 
     def path(self, id: str, type: str) -> str:
         """Return where a document lies: a path for local files, otherwise a URL.

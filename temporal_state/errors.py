@@ -7,9 +7,12 @@ whether trying again can help: that decides what Temporal retries.
     ├── InvalidNameError (ValueError)          an id, type, app or tenant that is refused
     │   └── PathTraversalError                 ... because it tries to leave its place
     ├── InvalidValueError (ValueError)         a value that JSON cannot hold exactly
+    │   └── SecretRefusedError                 ... or a raw secret where only references may be
     ├── InvalidDocumentError (ValueError)      a document that does not fit the model asked for
     ├── TooLargeError (ValueError)             a document or result over its size limit
     ├── NotRecordedError (LookupError)         a run, or a value of it, that the record lacks
+    ├── NotFoundError (LookupError)            what was named to be worked on is not there
+    ├── SecretUnavailableError (RuntimeError)  a reference whose secret was not given out
     ├── ConflictError                          the object is not what the caller expected
     │   ├── TransactionConflictError           ... a document changed under a transaction
     │   └── VersionConflictError               ... a document has another version; has both
@@ -36,8 +39,11 @@ __all__ = [
     "InvalidDocumentError",
     "InvalidNameError",
     "InvalidValueError",
+    "NotFoundError",
     "NotRecordedError",
     "PathTraversalError",
+    "SecretRefusedError",
+    "SecretUnavailableError",
     "StateError",
     "StoreError",
     "StoreFullError",
@@ -90,6 +96,10 @@ class InvalidValueError(StateError, ValueError):
     """A value cannot be held by JSON exactly; the message has its path."""
 
 
+class SecretRefusedError(InvalidValueError):
+    """A credentials document would hold a raw secret; the message has its path, not its value."""
+
+
 class InvalidDocumentError(StateError, ValueError):
     """A stored document does not fit the model that was asked for; the message has the field."""
 
@@ -100,6 +110,16 @@ class TooLargeError(StateError, ValueError):
 
 class NotRecordedError(StateError, LookupError):
     """There is no record of a run, or what is asked for was not recorded."""
+
+
+class NotFoundError(StateError, LookupError):
+    """What was named to be compared, restored or judged is not there; reading returns None."""
+
+
+class SecretUnavailableError(StateError, RuntimeError):
+    """The caller's own function gave no secret for a reference; the message has the field."""
+
+    retryable = True
 
 
 class ConflictError(StateError):

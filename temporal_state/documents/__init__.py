@@ -1,14 +1,32 @@
 """Documents: JSON objects found by type and id, merged without losing a change."""
 
+from temporal_state.documents._adopt import Adoption, Progress, adopter, folders_of
 from temporal_state.documents._batch import Batch
-from temporal_state.documents._documents import Documents, Page
+from temporal_state.documents._credentials import (
+    Credentials,
+    ResolvedCredential,
+    Secrets,
+    refuse_in_workflow,
+    resolve_config,
+)
+from temporal_state.documents._documents import Documents
 from temporal_state.documents._edits import Edit, check_items, check_key_name, check_state
 from temporal_state.documents._engine import DEFAULT_LIMITS, Caller, Document, Engine, Limits
 from temporal_state.documents._envelope import RESERVED_KEY, Envelope
+from temporal_state.documents._execution import (
+    KEY_PREFIX,
+    DeletedState,
+    delete_documents,
+    delete_keys,
+)
 from temporal_state.documents._handle import DocumentHandle, to_model
 from temporal_state.documents._ids import check_id
 from temporal_state.documents._json import dumps, loads, plain, plain_object
-from temporal_state.documents._layout import Address, Layout
+from temporal_state.documents._key_values import Keys, packed, unpacked
+from temporal_state.documents._layout import Address, Folder, Layout
+from temporal_state.documents._pages import Page
+from temporal_state.documents._secrets import check_no_secrets
+from temporal_state.documents._system import SystemState, SystemValue
 from temporal_state.documents._times import Clock, from_text, to_text, utc_now
 from temporal_state.documents._tokens import RETRY_HORIZON, Token
 from temporal_state.documents._transaction import Name, Seen, Transaction, TransactionEdit
@@ -17,39 +35,59 @@ from temporal_state.documents._types import StateType, check_type
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "KEY_PREFIX",
     "RESERVED_KEY",
     "RETRY_HORIZON",
     "Address",
+    "Adoption",
     "Batch",
     "Caller",
     "Clock",
+    "Credentials",
+    "DeletedState",
     "Document",
     "DocumentHandle",
     "Documents",
     "Edit",
     "Engine",
     "Envelope",
+    "Folder",
+    "Keys",
     "Layout",
     "Limits",
     "Name",
     "Page",
+    "Progress",
+    "ResolvedCredential",
+    "Secrets",
     "Seen",
     "StateType",
+    "SystemState",
+    "SystemValue",
     "Token",
     "Transaction",
     "TransactionEdit",
     "Transactions",
+    "adopter",
     "check_id",
     "check_items",
     "check_key_name",
+    "check_no_secrets",
     "check_state",
     "check_type",
+    "delete_documents",
+    "delete_keys",
     "dumps",
+    "folders_of",
     "from_text",
     "loads",
+    "packed",
     "plain",
     "plain_object",
+    "refuse_in_workflow",
+    "resolve_config",
     "to_model",
     "to_text",
+    "unpacked",
     "utc_now",
 ]

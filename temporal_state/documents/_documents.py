@@ -1,6 +1,5 @@
 """All documents of one application: found by type and id, listed by prefix."""
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -9,30 +8,18 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from temporal_state.documents._batch import Batch
+from temporal_state.documents._cleanup import purge
 from temporal_state.documents._edits import check_items
 from temporal_state.documents._engine import Caller, Document, Engine
-from temporal_state.documents._envelope import Envelope, id_inside
 from temporal_state.documents._handle import DocumentHandle
-from temporal_state.documents._ids import check_id
 from temporal_state.documents._layout import Address, Layout
-from temporal_state.documents._marks import holder
+from temporal_state.documents._pages import Page, list_ids, types_of
 from temporal_state.documents._transaction import Name
 from temporal_state.documents._transactions import Transactions, sweep
 from temporal_state.documents._types import StateType, check_type
-from temporal_state.errors import ContextError, DamagedObjectError, InvalidNameError
-from temporal_state.storage import check_prefix
+from temporal_state.errors import ContextError
 
 M = TypeVar("M", bound=BaseModel)
-
-MAX_PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some ids, in the order of their keys, and where to go on (``None``: that was all)."""
-
-    ids: list[str]
-    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,43 +228,31 @@ class Documents:
             limit: At most that many ids, 1 to 1,000.
             cursor: The ``cursor`` of the page before.
         """
-        if not 1 <= limit <= MAX_PAGE:
-            raise InvalidNameError(f"limit={limit} is not 1 to {MAX_PAGE}; choose one that is")
-        if prefix:
-            check_id(f"{prefix}x", "prefix")
-        if cursor and "/" in cursor:
-            raise InvalidNameError(f"cursor={cursor[:80]!r} is none; give that of the page before")
-        key_prefix = check_prefix(self.layout.prefix(type, prefix))
-        after = self.layout.key_of(type, cursor) if cursor else ""
-        ids: list[str] = []
-        while True:
-            listing = self.engine.store.list(key_prefix, after=after, limit=limit)
-            keys = await self.engine.in_time(listing, f"listing {key_prefix}")
-            for key, id in zip(keys, await self._living(type, keys), strict=True):
-                if id is not None and id.startswith(prefix):
-                    ids.append(id)
-                if len(ids) == limit:
-                    return Page(ids, self.layout.segment_of(key))
-            if len(keys) < limit:
-                return Page(ids, None)
-            after = keys[-1]
+        return await list_ids(self.engine, self.layout.folder(type), prefix, limit, cursor)
 
-    async def _living(self, type: str, keys: Sequence[str]) -> Sequence[str | None]:
-        return await asyncio.gather(*(self._living_id(type, key) for key in keys))
+    async def types(self) -> Sequence[str]:
+        """Return the types that have documents, or had some that are not yet purged."""
+        return await types_of(self.engine, self.layout)
 
-    async def _living_id(self, type: str, key: str) -> str | None:
-        segment = self.layout.segment_of(key)
-        if segment is None:
-            return None
-        found = await self.engine.in_time(self.engine.store.get(key), f"reading {key}")
-        if found is None:
-            return None
-        id = self.layout.id_of(segment) or id_inside(key, found.data)
-        try:
-            envelope = Envelope.decode(Address(check_type(type), id, key), found.data)
-            if holder(envelope) is not None:
-                envelope = await self.engine.look(envelope.address)
-        except DamagedObjectError:
-            return id  # it is there; whoever reads it will be told what is wrong
-        envelope.expire(self.engine.now())
-        return None if envelope.deleted else id
+    async def purge(
+        self, type: str | None = None, *, older_than: timedelta | None = None, limit: int = 1000
+    ) -> int:
+        """Remove what deleted and expired documents have left behind; return how many there were.
+
+        A deleted document remembers the changes that were made, so that a late repetition is not
+        applied again; that memory is of no use any more once no repetition can come.
+
+        Args:
+            type: The type of the documents; by default all types.
+            older_than: How long ago the document and its last change must be; by default, and at
+                least, the retry horizon of the limits.
+            limit: At most that many in one call.
+
+        Raises:
+            InvalidValueError: ``older_than`` is shorter than the retry horizon.
+        """
+        removed = 0
+        for each in [check_type(type)] if type is not None else await self.types():
+            folder = self.layout.folder(each)
+            removed += await purge(self.engine, folder, older_than, limit - removed)
+        return removed

@@ -15,6 +15,7 @@ from temporal_state.documents._envelope import Envelope, join
 from temporal_state.documents._layout import Address
 from temporal_state.documents._ledger import Ledger, Watch, refuse_marked
 from temporal_state.documents._marks import MarkedError
+from temporal_state.documents._secrets import check_type_of_state
 from temporal_state.documents._times import Clock, utc_now
 from temporal_state.documents._tokens import RETRY_HORIZON, Token
 from temporal_state.errors import StoreTimeoutError, TooLargeError
@@ -185,6 +186,8 @@ class Engine:
         return self._encode(envelope)
 
     def _encode(self, envelope: Envelope) -> bytes:
+        if not envelope.deleted:
+            check_type_of_state(envelope.address.type, envelope.state)
         state, meta = envelope.encode()
         limit = self.limits.document_bytes
         if self.caller.max_result is not None:

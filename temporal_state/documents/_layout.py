@@ -1,6 +1,7 @@
 """Where documents lie: the one place that knows the layout of the store.
 
 persistent-artifacts/apps/{app}/{type}/{id}/config.json
+persistent-artifacts/apps/{app}/keys/{name}/config.json
 persistent-artifacts/apps/{app}/runs/{namespace}/...
 persistent-artifacts/apps/{app}/tx/{transaction}.json
 persistent-artifacts/apps/{app}/tenants/{tenant}/...       the same again for each tenant
@@ -12,7 +13,8 @@ from temporal_state.documents._ids import check_id
 from temporal_state.documents._types import check_type
 from temporal_state.storage import KEPT_OF_LONG, decode_name, encode_name, encode_prefix
 
-_FILE = "config.json"
+APPS = "persistent-artifacts/apps"
+FILE = "config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,43 @@ class Address:
 
     def __str__(self) -> str:
         return f"{self.type}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Documents that lie side by side, found by their ids.
+
+    Attributes:
+        base: What all keys of the application (or tenant) start with.
+        type: The folder's name, and the type of what is in it.
+    """
+
+    base: str
+    type: str
+
+    def address(self, id: str) -> Address:
+        """Return the address of a document; refuse ids as the API promises."""
+        return Address(self.type, id, self.key_of(encode_name(check_id(id))))
+
+    def prefix(self, id_prefix: str = "") -> str:
+        """Return a prefix of the keys of all documents whose id starts so.
+
+        Ids that are too long to be kept in their key may be found besides; see `id_of`.
+        """
+        return f"{self.base}/{self.type}/{encode_prefix(id_prefix)[:KEPT_OF_LONG]}"
+
+    def segment_of(self, key: str) -> str | None:
+        """Return the encoded id in a document's key; ``None`` for another object's key."""
+        segment, _, file = key.removeprefix(f"{self.base}/{self.type}/").partition("/")
+        return segment if file == FILE else None
+
+    def id_of(self, segment: str) -> str | None:
+        """Return the id of an encoded id; ``None`` if only the object itself has it."""
+        return decode_name(segment)
+
+    def key_of(self, segment: str) -> str:
+        """Return the key of the document with an encoded id."""
+        return f"{self.base}/{self.type}/{segment}/{FILE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +81,21 @@ class Layout:
     @property
     def base(self) -> str:
         """The prefix of all keys, without a ``/`` at its end."""
-        base = f"persistent-artifacts/apps/{encode_name(self.app)}"
+        base = f"{APPS}/{encode_name(self.app)}"
         return base if self.tenant is None else f"{base}/tenants/{encode_name(self.tenant)}"
 
     def document(self, id: str, type: str) -> Address:
         """Return the address of a document; refuse ids and types as the API promises."""
-        checked_type, checked_id = check_type(type), check_id(id)
-        key = f"{self.base}/{checked_type}/{encode_name(checked_id)}/{_FILE}"
-        return Address(checked_type, checked_id, key)
+        return self.folder(type).address(id)
+
+    def folder(self, type: str) -> "Folder":
+        """Return the folder of the documents of a type; refuse types as the API promises."""
+        return Folder(self.base, check_type(type))
+
+    @property
+    def keys(self) -> "Folder":
+        """The folder of the keys, which no type of documents can name."""
+        return Folder(self.base, "keys")
 
     def own_document(self, namespace: str, workflow_id: str, chain: str) -> Address:
         """Return the address of the own document of a chain of runs.
@@ -57,7 +103,7 @@ class Layout:
         Never refuses: Temporal decides what may be a workflow id.
         """
         id = f"{namespace}/{workflow_id}/{chain}"
-        key = f"{self._own(namespace, workflow_id)}/{encode_name(chain)}/{_FILE}"
+        key = f"{self._own(namespace, workflow_id)}/{encode_name(chain)}/{FILE}"
         return Address("runs", id, key)
 
     def chains(self, namespace: str, workflow_id: str) -> Address:
@@ -71,26 +117,6 @@ class Layout:
     def transaction(self, name: str) -> str:
         """Return the key of the record of a transaction; with no name, their prefix."""
         return f"{self.base}/tx/{encode_name(name)}.json" if name else f"{self.base}/tx/"
-
-    def prefix(self, type: str, id_prefix: str = "") -> str:
-        """Return a prefix of the keys of all documents whose id starts so.
-
-        Ids that are too long to be kept in their key may be found besides; see `id_of`.
-        """
-        return f"{self.base}/{check_type(type)}/{encode_prefix(id_prefix)[:KEPT_OF_LONG]}"
-
-    def segment_of(self, key: str) -> str | None:
-        """Return the encoded id in a document's key; ``None`` for another object's key."""
-        segment, _, file = key.removeprefix(f"{self.base}/").partition("/")[2].partition("/")
-        return segment if file == _FILE else None
-
-    def id_of(self, segment: str) -> str | None:
-        """Return the id of an encoded id; ``None`` if only the object itself has it."""
-        return decode_name(segment)
-
-    def key_of(self, type: str, segment: str) -> str:
-        """Return the key of the document with an encoded id."""
-        return f"{self.base}/{check_type(type)}/{segment}/{_FILE}"
 
 
 def record_beside(key: str, name: str) -> str:

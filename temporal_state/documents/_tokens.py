@@ -59,6 +59,11 @@ class TokenWindow:
     def __len__(self) -> int:
         return sum(len(changes) for _, changes in self.steps.values())
 
+    def touched(self) -> datetime | None:
+        """Return when the last change was applied; ``None`` if none is remembered."""
+        times = [touched for touched, _ in self.steps.values()]
+        return _time(max(times)) if times else None
+
     def is_applied(self, token: Token) -> bool:
         """Return whether the change has been applied.
 

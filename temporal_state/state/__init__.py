@@ -7,7 +7,8 @@
 
 The document belongs to the chain of runs: retries, continued, cron and reset runs share it, and an
 unrelated later run of the same workflow id starts empty (`previous` reads the one before). Code
-that shares state by an id of its own choosing uses `StateStore`.
+that shares state by an id of its own choosing uses `StateStore`, and `keys`, `system` and
+`credentials` for what is no document of its own.
 
 Each function raises `ContextError` where there is no run: in a script, and in an activity that no
 workflow with the plugin started.
@@ -50,8 +51,10 @@ __all__ = [
     "append",
     "before_ack",
     "build_state_store_path",
+    "credentials",
     "get",
     "increment",
+    "keys",
     "load",
     "never_reuse",
     "patch",
@@ -64,6 +67,7 @@ __all__ = [
     "set",
     "step_name",
     "sync",
+    "system",
     "transaction",
     "unrecorded",
     "update",
@@ -277,4 +281,5 @@ async def save(value: M, *, if_version: int | None = None) -> M:
     return to_model(type(value), document, "of this run")
 
 
-from temporal_state.state import sync  # noqa: E402 it is made of the functions above
+# They are made of what is above.
+from temporal_state.state import credentials, keys, sync, system  # noqa: E402

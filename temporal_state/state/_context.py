@@ -25,6 +25,7 @@ async def perform_here(request: Request) -> Any:
     In workflow code by an activity; in an activity on its worker's store; elsewhere on the
     process's default store, as in an activity of a worker without our plugin.
     """
+    request.check()
     if workflow.in_workflow():
         return await perform_in_workflow(request)
     if (call := _call()) is not None:

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from temporal_state.documents import (
+    KEY_PREFIX,
+    DeletedState,
     Document,
     Page,
     StateType,
@@ -27,6 +29,7 @@ from temporal_state.state._context import location, perform_here
 from temporal_state.temporal.requests import (
     Append,
     Delete,
+    DeleteExecutionState,
     Exists,
     Get,
     Increment,
@@ -230,6 +233,27 @@ class StateStore:
         """
         page = await perform_here(List(check_type(type), prefix, limit, cursor))
         return Page(page["ids"], page["cursor"])
+
+    @classmethod
+    async def delete_execution_state(
+        cls,
+        id: str,
+        *,
+        types: Sequence[str] = (StateType.WORKFLOWS,),
+        key_prefix: str = KEY_PREFIX,
+    ) -> DeletedState:
+        """Delete what is kept for an execution, and return how much there was.
+
+        Args:
+            id: The execution's id.
+            types: The types of documents of which the one with this id goes.
+            key_prefix: The key with this name goes, and those whose names go on with a colon;
+                ``{id}`` stands for the id. So ``exec:1`` leaves ``exec:10``.
+        """
+        request = DeleteExecutionState(
+            check_id(id), types=[check_type(type) for type in types], key_prefix=key_prefix
+        )
+        return DeletedState(**await perform_here(request))
 
     @classmethod
     async def load_state(cls, id: str, model: type[M], type: str) -> M:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from temporalio import activity, workflow
 
 from temporal_state import state
-from temporal_state.documents import Document
+from temporal_state.documents import Document, Page, SystemValue
 from temporal_state.errors import ContextError
 from temporal_state.temporal import CURRENT_CALL
 
@@ -22,6 +22,7 @@ __all__ = [
     "call",
     "get",
     "increment",
+    "keys",
     "load",
     "patch",
     "previous",
@@ -30,6 +31,7 @@ __all__ = [
     "replace",
     "save",
     "set",
+    "system",
     "update",
 ]
 
@@ -134,6 +136,49 @@ def load(model: type[M]) -> M:
 def save(value: M, *, if_version: int | None = None) -> M:
     """See `state.save`."""
     return call(state.save(value, if_version=if_version))
+
+
+class keys:  # noqa: N801 it stands for a module
+    """The functions of `state.keys` without ``await``."""
+
+    @staticmethod
+    def set(name: str, value: Any, *, ttl: timedelta | None = None) -> None:
+        """See `state.keys.set`."""
+        call(state.keys.set(name, value, ttl=ttl))
+
+    @staticmethod
+    def get(name: str) -> Any:
+        """See `state.keys.get`."""
+        return call(state.keys.get(name))
+
+    @staticmethod
+    def exists(name: str) -> bool:
+        """See `state.keys.exists`."""
+        return call(state.keys.exists(name))
+
+    @staticmethod
+    def delete(name: str) -> bool:
+        """See `state.keys.delete`."""
+        return call(state.keys.delete(name))
+
+    @staticmethod
+    def list(prefix: str = "", *, limit: int = 100, cursor: str | None = None) -> Page:
+        """See `state.keys.list`."""
+        return call(state.keys.list(prefix, limit=limit, cursor=cursor))
+
+
+class system:  # noqa: N801 it stands for a module
+    """The functions of `state.system` without ``await``."""
+
+    @staticmethod
+    def set(key: str, value: Any) -> None:
+        """See `state.system.set`."""
+        call(state.system.set(key, value))
+
+    @staticmethod
+    def get(key: str) -> SystemValue | None:
+        """See `state.system.get`."""
+        return call(state.system.get(key))
 
 
 def _loop() -> asyncio.AbstractEventLoop:

@@ -4,6 +4,7 @@ Nothing here knows of documents, runs or Temporal.
 """
 
 from temporal_state.storage._compress import Compressed
+from temporal_state.storage._foreign import ForeignTree, root_of
 from temporal_state.storage._keys import check_key, check_prefix
 from temporal_state.storage._local import LocalStore
 from temporal_state.storage._marks import ENCODED, missing_transform
@@ -18,7 +19,13 @@ from temporal_state.storage._names import (
 from temporal_state.storage._object_storage import ObjectStorage
 from temporal_state.storage._open import open_store
 from temporal_state.storage._postgresql import PostgresStore
-from temporal_state.storage._protocol import Change, Object, ObjectInfo, ObjectStore
+from temporal_state.storage._protocol import (
+    Change,
+    ConditionalDelete,
+    Object,
+    ObjectInfo,
+    ObjectStore,
+)
 from temporal_state.storage._transform import Transform, TransformedStore
 
 __all__ = [
@@ -27,6 +34,8 @@ __all__ = [
     "MAX_ENCODED",
     "Change",
     "Compressed",
+    "ConditionalDelete",
+    "ForeignTree",
     "LocalStore",
     "MemoryStore",
     "Object",
@@ -43,4 +52,5 @@ __all__ = [
     "encode_prefix",
     "missing_transform",
     "open_store",
+    "root_of",
 ]

@@ -122,6 +122,10 @@ class LocalStore:
         """Remove the object, and folders that are empty then; return whether there was one."""
         return await self._hop(_Opened.delete, check_key(key))
 
+    async def delete_if_match(self, key: str, etag: str) -> bool:
+        """Remove the object if it has this ETag now; return whether it had."""
+        return await self._hop(_Opened.delete_if_match, check_key(key), etag)
+
     async def list(self, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return keys that start with ``prefix`` and are greater than ``after``, in order."""
         return await self._hop(_Opened.list, check_prefix(prefix), check_prefix(after), limit)
@@ -203,6 +207,11 @@ class _Opened:
     def delete(self, key: str) -> bool:
         with _files.reporting("delete", key), locked(self._root, [key]):
             return _files.remove(self._root, key)
+
+    def delete_if_match(self, key: str, etag: str) -> bool:
+        with _files.reporting("delete", key), locked(self._root, [key]):
+            data = _files.read(self._root, key)
+            return data is not None and etag_of(data) == etag and _files.remove(self._root, key)
 
     def list(self, prefix: str, after: str, limit: int) -> Sequence[str]:
         with _files.reporting("list", prefix):

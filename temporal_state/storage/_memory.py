@@ -124,6 +124,12 @@ class MemoryStore:
         with self._at(check_key(key)) as space:
             return space.remove(key)
 
+    async def delete_if_match(self, key: str, etag: str) -> bool:
+        """Remove the object if it has this ETag now; return whether it had."""
+        with self._at(check_key(key)) as space:
+            data = space.read(key)
+            return data is not None and etag_of(data) == etag and space.remove(key)
+
     async def list(self, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return keys that start with ``prefix`` and are greater than ``after``, in order."""
         with self._ready() as space:

@@ -130,6 +130,11 @@ class PostgresStore:
         check_key(key)
         return await self._hop(lambda table: table.delete(key))
 
+    async def delete_if_match(self, key: str, etag: str) -> bool:
+        """Remove the object if it has this ETag now; return whether it had."""
+        check_key(key)
+        return await self._hop(lambda table: table.delete_if_match(key, etag))
+
     async def list(self, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return keys that start with ``prefix`` and are greater than ``after``, in order."""
         check_prefix(prefix)

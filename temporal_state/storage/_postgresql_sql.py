@@ -70,6 +70,14 @@ WITH written AS (
     DELETE FROM {objects} WHERE key = %(key)s::text AND {clash} IS NULL RETURNING 1
 ), {stored}
 """
+_REMOVE = """
+WITH written AS (
+    DELETE FROM {objects} WHERE key = %(key)s::text AND {clash} IS NULL
+      AND etag = %(present)s::text
+      AND left(encode(sha256(data), 'hex'), 32) = %(digest)s::text
+    RETURNING 1
+), {stored}
+"""
 _STORED = """stored AS (
     INSERT INTO {commits} (token) SELECT %(token)s::text FROM written RETURNING token
 )
@@ -118,6 +126,7 @@ class Statements:
         self.create = render(_CREATE)
         self.replace = render(_REPLACE)
         self.delete = render(_DELETE)
+        self.remove = render(_REMOVE)
         self.lock = render(_LOCK)
         self.clash = render("SELECT {clash}")
         self.add = render(_ADD)

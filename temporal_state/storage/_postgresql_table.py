@@ -94,6 +94,12 @@ class Table:
         """Remove the object; return whether there was one."""
         return self._write(self._sql.delete, key, _token(), f"delete {key!r}")
 
+    def delete_if_match(self, key: str, etag: str) -> bool:
+        """Remove the object if it has this ETag; return whether it had."""
+        present, _, digest = etag.partition("-")
+        arguments = {"present": present, "digest": digest}
+        return self._write(self._sql.remove, key, _token(), f"delete {key!r}", **arguments)
+
     def list(self, prefix: str, after: str, limit: int) -> Sequence[str]:
         """Return keys in order."""
         # "~" is the last character of a key.

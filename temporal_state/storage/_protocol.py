@@ -106,3 +106,19 @@ class ObjectStore(Protocol):
             limit: At most that many; fewer mean that there are no more.
         """
         ...
+
+
+@runtime_checkable
+class ConditionalDelete(Protocol):
+    """What a store can do besides if it can look and remove in one step.
+
+    It is a capability of its own because object storage does not have it everywhere; what is
+    removed only to save room stays where it is there.
+    """
+
+    async def delete_if_match(self, key: str, etag: str) -> bool:
+        """Remove the object if it has this ETag now; return whether it was removed.
+
+        A store that passes calls on to one without the capability removes nothing.
+        """
+        ...

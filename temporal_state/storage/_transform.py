@@ -19,7 +19,13 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from temporal_state.errors import ConfigurationError, ConflictError, DamagedObjectError
 from temporal_state.storage._combine import Group, Waiter
 from temporal_state.storage._compress import off_loop
-from temporal_state.storage._protocol import Change, Object, ObjectInfo, ObjectStore
+from temporal_state.storage._protocol import (
+    Change,
+    ConditionalDelete,
+    Object,
+    ObjectInfo,
+    ObjectStore,
+)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
 _PROBE_KEY, _PROBE = "probe", b'{"probe": "what is stored can be read back"}'
@@ -123,6 +129,11 @@ class TransformedStore:
     async def delete(self, key: str) -> bool:
         """Remove the object; return whether there was one."""
         return await self._inner.delete(key)
+
+    async def delete_if_match(self, key: str, etag: str) -> bool:
+        """Remove the object if it has this ETag now; see `ConditionalDelete`."""
+        inner = self._inner
+        return isinstance(inner, ConditionalDelete) and await inner.delete_if_match(key, etag)
 
     async def list(self, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Return keys that start with ``prefix`` and are greater than ``after``, in order."""

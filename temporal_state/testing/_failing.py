@@ -6,7 +6,7 @@ from copy import copy
 from datetime import timedelta
 from typing import TypeVar
 
-from temporal_state.storage import Change, Object, ObjectInfo, ObjectStore
+from temporal_state.storage import Change, ConditionalDelete, Object, ObjectInfo, ObjectStore
 
 T = TypeVar("T")
 
@@ -72,6 +72,13 @@ class FailingStore:
         """See `ObjectStore.delete`."""
         await self._before()
         return self._after(await self.inner.delete(key))
+
+    async def delete_if_match(self, key: str, etag: str) -> bool:
+        """See `ConditionalDelete.delete_if_match`."""
+        await self._before()
+        inner = self.inner
+        removed = isinstance(inner, ConditionalDelete) and await inner.delete_if_match(key, etag)
+        return self._after(removed)
 
     async def list(self, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[str]:
         """See `ObjectStore.list`."""

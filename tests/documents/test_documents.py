@@ -368,7 +368,7 @@ async def test_nothing_is_shared_between_apps_tenants_and_types(tmp_path):
     for app, tenant in places:
         async with StateBackend.open(tmp_path, app=app, tenant=tenant) as backend:
             await backend.documents.merge("a", {"place": [app, tenant]})
-            await backend.documents.merge("a", {"place": "credential"}, StateType.CREDENTIALS)
+            await backend.documents.merge("a", {"credential_type": "x"}, StateType.CREDENTIALS)
     for app, tenant in places:
         async with StateBackend.open(tmp_path, app=app, tenant=tenant) as backend:
             assert await backend.documents.get("a") == {"place": [app, tenant]}

@@ -15,7 +15,7 @@ from temporal_state.errors import (
     PathTraversalError,
     StoreError,
 )
-from temporal_state.storage import ObjectStorage, ObjectStore, open_store
+from temporal_state.storage import ConditionalDelete, ObjectStorage, ObjectStore, open_store
 
 
 def increment(data: bytes | None) -> bytes:
@@ -205,6 +205,33 @@ async def test_delete_tells_whether_there_was_one(store, raw):
     assert raw.get("a/b.json") is None
     assert await store.get("a/b.json") is None
     assert await store.list() == []
+
+
+async def test_a_delete_on_a_condition_spares_what_has_changed(store):
+    if not isinstance(store, ConditionalDelete):
+        pytest.skip("this store cannot look and remove in one step")
+    first = await store.put("a/b.json", b"1")
+    assert not await store.delete_if_match("a/b.json", "none")
+    await store.put("a/b.json", b"2")
+    assert not await store.delete_if_match("a/b.json", first)
+    assert (await store.get("a/b.json")).data == b"2"
+    present = (await store.get("a/b.json")).etag
+    assert await store.delete_if_match("a/b.json", present)
+    assert await store.get("a/b.json") is None
+    assert not await store.delete_if_match("a/b.json", present)
+
+
+async def test_a_delete_on_a_condition_never_takes_a_change_along(store):
+    if not isinstance(store, ConditionalDelete):
+        pytest.skip("this store cannot look and remove in one step")
+    for n in range(20):
+        key = f"race/{n}.json"
+        etag = await store.put(key, b"old")
+        _, removed = await asyncio.gather(
+            store.update(key, lambda data: (data or b"") + b"new"),
+            store.delete_if_match(key, etag),
+        )
+        assert (await store.get(key)).data == (b"new" if removed else b"oldnew")
 
 
 async def test_a_deleted_object_can_be_made_again(store):

@@ -111,6 +111,8 @@ async def hello() -> str:
 def test_every_operation_is_an_activity_of_its_name():
     names = {activity._Definition.must_from_callable(a).name for a in ACTIVITIES}
     operations = {"get", "read", "exists", "list", "previous", "set", "merge", "replace", "delete"}
+    operations |= {"key_get", "key_exists", "key_list", "key_set", "key_delete"}
+    operations |= {"system_get", "system_set", "delete_execution_state"}
     operations |= {"patch", "increment", "append", "look", "commit"}
     assert names == {f"temporal_state.{operation}" for operation in operations}
 

@@ -22,6 +22,16 @@ from temporal_state.temporal.requests._documents import (
     Replace,
     Set,
 )
+from temporal_state.temporal.requests._keys import (
+    DeleteExecutionState,
+    KeyDelete,
+    KeyExists,
+    KeyGet,
+    KeyList,
+    KeySet,
+    SystemGet,
+    SystemSet,
+)
 from temporal_state.temporal.requests._transactions import Commit, Look
 
 REQUESTS: tuple[type[Request], ...] = (
@@ -39,6 +49,14 @@ REQUESTS: tuple[type[Request], ...] = (
     Append,
     Look,
     Commit,
+    KeyGet,
+    KeyExists,
+    KeyList,
+    KeySet,
+    KeyDelete,
+    SystemGet,
+    SystemSet,
+    DeleteExecutionState,
 )
 
 __all__ = [
@@ -46,10 +64,16 @@ __all__ = [
     "Append",
     "Commit",
     "Delete",
+    "DeleteExecutionState",
     "DocumentRequest",
     "Exists",
     "Get",
     "Increment",
+    "KeyDelete",
+    "KeyExists",
+    "KeyGet",
+    "KeyList",
+    "KeySet",
     "List",
     "Look",
     "Merge",
@@ -60,4 +84,6 @@ __all__ = [
     "Request",
     "Scope",
     "Set",
+    "SystemGet",
+    "SystemSet",
 ]

@@ -72,6 +72,9 @@ class Request:
         """Return the request that reads what this one returns; ``None`` if that is never large."""
         return None
 
+    def check(self) -> None:
+        """Refuse what must not even be scheduled, where it would be kept; raises `StateError`."""
+
     async def perform(self, scope: Scope) -> Any:
         """Do what is asked, and return its JSON result; raises `StateError`."""
         raise ContextError(f"{type(self).__name__} cannot be performed; ask for an operation")

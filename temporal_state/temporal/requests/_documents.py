@@ -4,7 +4,14 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from typing import Any
 
-from temporal_state.documents import Document, DocumentHandle, from_text, to_text
+from temporal_state.documents import (
+    Document,
+    DocumentHandle,
+    StateType,
+    check_no_secrets,
+    from_text,
+    to_text,
+)
 from temporal_state.temporal.requests._base import Request, Scope
 
 
@@ -20,6 +27,15 @@ class DocumentRequest(Request):
     _: KW_ONLY
     id: str | None = None
     type: str = "workflows"
+
+    def written(self) -> Any:
+        """Return the JSON values that the document would hold by this operation."""
+        return None
+
+    def check(self) -> None:
+        """See base class."""
+        if self.id is not None and self.type == StateType.CREDENTIALS:
+            check_no_secrets(self.written())
 
     def document(self, scope: Scope) -> DocumentHandle:
         """Return the document that is meant."""
@@ -131,6 +147,10 @@ class Set(Change):
     value: Any
     ttl_seconds: float | None = None
 
+    def written(self) -> Any:
+        """See base class."""
+        return {self.key: self.value}
+
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
         ttl, document = to_ttl(self.ttl_seconds), self.document(scope)
@@ -143,6 +163,10 @@ class WholeWrite(Change):
 
     _: KW_ONLY
     value: dict[str, Any]
+
+    def written(self) -> Any:
+        """See base class."""
+        return self.value
 
     def reading(self) -> Get:
         """See base class."""
@@ -218,6 +242,10 @@ class Append(Change):
     key: str
     items: list[Any]
     limit: int | None = None
+
+    def written(self) -> Any:
+        """See base class."""
+        return {self.key: self.items}
 
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
