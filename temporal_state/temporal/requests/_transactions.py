@@ -14,9 +14,11 @@ from temporal_state.documents import (
     Envelope,
     Name,
     Seen,
+    StateType,
     Transaction,
     TransactionEdit,
     Transactions,
+    check_no_secrets,
 )
 from temporal_state.errors import InvalidValueError
 from temporal_state.temporal.requests._base import Request, Scope
@@ -77,6 +79,12 @@ class Commit(Request):
     def own_name(self) -> str | None:
         """See base class."""
         return self.key
+
+    def check(self) -> None:
+        """See base class."""
+        for edit in self.edits:
+            if edit["id"] is not None and edit["type"] == StateType.CREDENTIALS:
+                check_no_secrets(edit["value"])
 
     async def perform(self, scope: Scope) -> None:
         """See base class."""
