@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 # The tree that `make demo` takes the inventory of; empty is Python's standard library.
 TREE ?=
 
+# Tests wait for servers more than they compute, so a few more than there are processors.
+JOBS ?= 4
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test azurite proofs lint clean
 
@@ -17,7 +20,7 @@ demo: $(VENV)/demo ## inventory of a real tree of files, its worker killed half 
 	$(BIN)/python -m samples.demo $(if $(TREE),"$(TREE)")
 
 test: $(VENV)/dev ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
 
 azurite: $(VENV)/azurite ## the Azure server, by npm; without it the tests on Azure are skipped
 
