@@ -37,7 +37,7 @@ from temporal_state.documents import (
     utc_now,
 )
 from temporal_state.errors import ConfigurationError
-from temporal_state.runs import OwnDocuments, Runs, Snapshots
+from temporal_state.runs import Catalog, Feed, OwnDocuments, Runs, Snapshots, home_of
 from temporal_state.storage import LocalStore, ObjectStore, Transform, TransformedStore, open_store
 
 T = TypeVar("T")
@@ -82,6 +82,7 @@ class StateBackend:
         limits: Limits,
         clock: Clock,
         transforms: Sequence[Transform] = (),
+        catalog: str | os.PathLike[str] | None = None,
     ) -> None:
         self.url = url
         self.layout = layout
@@ -93,7 +94,12 @@ class StateBackend:
         self.system = SystemState(self.documents)
         self.credentials = Credentials(self.documents)
         self.own_documents = OwnDocuments(engine, layout)
-        self.runs = Runs(engine, layout, self.own_documents)
+        feed = Feed(engine, layout)
+        patience = limits.operation_timeout.total_seconds()
+        self._catalog = Catalog(
+            engine, layout, feed, lambda: home_of(store, layout, catalog, patience)
+        )
+        self.runs = Runs(engine, layout, self.own_documents, feed=feed, catalog=self._catalog)
         self.audit = self.runs.audit
         self.snapshots = Snapshots(self.documents, self.runs, self.audit)
         self._users = 0
@@ -109,6 +115,7 @@ class StateBackend:
         limits: Limits = DEFAULT_LIMITS,
         clock: Clock = utc_now,
         transform: Transform | Sequence[Transform] | None = None,
+        catalog: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Return a backend that opens its store when it is entered with ``async with``.
 
@@ -123,6 +130,9 @@ class StateBackend:
             transform: What is done to objects before they are stored, such as `Compressed` or
                 `CodecTransform`; of several, the first is done first. Names of objects, and with
                 them ids, are not transformed.
+            catalog: Where the index of runs lies, by which `runs.list` and its kin answer: a
+                folder, ``memory://`` or ``postgresql://...`` (for all machines). By default beside
+                local files, and else in the user's cache folder; it can be deleted at any time.
 
         Raises:
             ConfigurationError: The URL is none that we know.
@@ -143,6 +153,7 @@ class StateBackend:
             limits=limits,
             clock=clock,
             transforms=_as_sequence(transform),
+            catalog=catalog,
         )
 
     def __repr__(self) -> str:
@@ -178,6 +189,7 @@ class StateBackend:
             self._users -= 1
             last = self._users == 0
         if last:
+            await self._catalog.close()
             await self.store.close()
         if last and self._users:  # another event loop has begun to use it meanwhile
             await self.store.open()

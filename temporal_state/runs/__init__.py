@@ -16,18 +16,21 @@ from temporal_state.runs._source import CONTINUED, Home, Source, home_from, sour
 from temporal_state.runs._spans import Span, SpanStatistics, span_statistics
 from temporal_state.runs._store import Runs
 from temporal_state.runs._takeover import Recorded, Takeover
+from temporal_state.runs.catalog import Catalog, Feed, RunPage, Stats, StepStats, home_of
 
 __all__ = [
     "CLOSED",
     "CONTINUED",
     "Audit",
     "AuditLine",
+    "Catalog",
     "ChainRef",
     "Checkpoint",
     "CheckpointDiff",
     "DeletedRun",
     "Evaluation",
     "Failure",
+    "Feed",
     "Home",
     "Json",
     "Listed",
@@ -37,6 +40,7 @@ __all__ = [
     "Progress",
     "Recorded",
     "Run",
+    "RunPage",
     "RunRef",
     "Runs",
     "Snapshot",
@@ -44,11 +48,15 @@ __all__ = [
     "Source",
     "Span",
     "SpanStatistics",
+    "Stats",
     "Step",
+    "StepStats",
     "Takeover",
+    "Value",
     "Value",
     "digest",
     "home_from",
+    "home_of",
     "source_from",
     "span_statistics",
     "step_key",

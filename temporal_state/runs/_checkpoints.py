@@ -16,6 +16,7 @@ from temporal_state.runs._merge import Json, merge_checkpoints
 from temporal_state.runs._records import Checkpoint
 from temporal_state.runs._refs import RunRef
 from temporal_state.runs._writer import RunWriter, all_checkpoints, dropped_of
+from temporal_state.runs.catalog._feed import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +123,15 @@ class CheckpointWriter(RunWriter):
             dropped[:] = dropped_of(all_checkpoints(record), trimmed)
             return trimmed
 
-        await self._objects.update(self._places.run(ref), trim)
-        await self._forget(ref, dropped)
-        if dropped:
-            await self._announce(ref)
+        async with self.feed.announced([Change(ref)]):
+            await self._objects.update(self._places.run(ref), trim)
+            await self._forget(ref, dropped)
         return len(dropped)
 
     async def _change(self, ref: RunRef, now: str, change: Callable[[Json], Json]) -> None:
         part = of_run(ref, to_text(ref.started))
-        await self._objects.update(self._places.run(ref), merge_hand(part, now, change))
-        await self._announce(ref)
+        async with self.feed.announced([Change(ref)]):
+            await self._objects.update(self._places.run(ref), merge_hand(part, now, change))
 
     def _at(self, at: datetime | None) -> str:
         return to_text(self.engine.now()) if at is None else time_fact(at, "at")

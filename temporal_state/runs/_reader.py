@@ -231,10 +231,10 @@ def _run_id_in(key: str) -> str:
 
 def _steps_of(parts: Sequence[Json]) -> list[Step]:
     record = parts[0]
-    return _steps_recorded(record, parts) if is_recorded(record) else _steps_by_hand(parts)
+    return steps_recorded(record, parts) if is_recorded(record) else steps_by_hand(parts)
 
 
-def _steps_recorded(record: Json, parts: Sequence[Json]) -> list[Step]:
+def steps_recorded(record: Json, parts: Sequence[Json]) -> list[Step]:
     steps: dict[str, Json] = {}
     attempts: dict[str, Json] = {}
     for part in parts:
@@ -248,6 +248,6 @@ def _steps_recorded(record: Json, parts: Sequence[Json]) -> list[Step]:
     ]
 
 
-def _steps_by_hand(parts: Sequence[Json]) -> list[Step]:
+def steps_by_hand(parts: Sequence[Json]) -> list[Step]:
     steps = {int(n): s for part in parts for n, s in part.get("hand_steps", {}).items()}
     return [to_hand_step(number, steps[number]) for number in sorted(steps)]

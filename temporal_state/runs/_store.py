@@ -1,75 +1,37 @@
 """The runs of one application: everything that can be asked of them and done with them."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from temporal_state.errors import ConflictError, InvalidValueError, NotRecordedError
 from temporal_state.runs._audit import Audit
 from temporal_state.runs._by_hand import RunsByHand
-from temporal_state.runs._decode import to_run
 from temporal_state.runs._deletion import DeletedRun, Deletion
 from temporal_state.runs._evaluations import Evaluation, Evaluations
 from temporal_state.runs._listed import Listed
 from temporal_state.runs._own import ChainRef
-from temporal_state.runs._records import CLOSED, STEP_STATUSES, Run
+from temporal_state.runs._records import STEP_STATUSES, Run
 from temporal_state.runs._refs import RUN_FILE, RunRef
 from temporal_state.runs._span_store import SpanStore
 from temporal_state.runs._spans import Span, new_span_id, trace_of
 from temporal_state.runs._takeover import Takeover
+from temporal_state.runs.catalog._catalog import Catalog
+from temporal_state.runs.catalog._feed import Change
+from temporal_state.runs.catalog._questions import RunQuestions
 
 
 @dataclass(frozen=True, slots=True)
-class Runs(RunsByHand):
+class Runs(RunsByHand, RunQuestions):
     """The records of all runs of one application."""
+
+    catalog: Catalog = field(kw_only=True, repr=False, compare=False)
 
     @property
     def audit(self) -> Audit:
         """Who deleted what."""
         return Audit(self.engine, self.layout)
-
-    async def list(
-        self,
-        *,
-        status: str | None = None,
-        workflow_type: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int = 100,
-        namespace: str = "default",
-    ) -> Sequence[Run]:
-        """Return runs, the newest first.
-
-        Args:
-            status: Only those with this status.
-            workflow_type: Only those of this type.
-            since: Only those started at or after this time.
-            until: Only those started before this time.
-            limit: At most that many.
-            namespace: Temporal's namespace.
-
-        Raises:
-            InvalidValueError: ``status`` is none.
-        """
-        if status is not None and status not in {"running", *CLOSED}:
-            raise InvalidValueError(
-                f"status={status!r} is none of a run; ask for running, {', '.join(sorted(CLOSED))}"
-            )
-        found: list[Run] = []
-        async for key in self._newest_first(namespace):
-            run = to_run(await self._read(key))
-            if since is not None and run.started < since:
-                break
-            if (
-                (status is None or run.status == status)
-                and (workflow_type is None or run.workflow_type == workflow_type)
-                and (until is None or run.started < until)
-            ):
-                found.append(run)
-            if len(found) == limit:
-                break
-        return found
 
     async def span(
         self,
@@ -271,9 +233,9 @@ class Runs(RunsByHand):
             )
         siblings = await self._others_of_chain(run)
         deletion = Deletion(self._objects, self._places, self.own, self._evaluations, self.audit)
-        deleted = await deletion.delete(run, actor=actor, with_document=not siblings)
+        async with self.feed.announced([Change(run.ref)]):
+            deleted = await deletion.delete(run, actor=actor, with_document=not siblings)
         self._with_input.discard(run.ref)
-        await self._announce(run.ref, deleted=True)
         return deleted
 
     async def _others_of_chain(self, run: Run) -> bool:
@@ -291,13 +253,6 @@ class Runs(RunsByHand):
                 f"there is no {which} of workflow {workflow_id!r} in {namespace!r}"
             )
         return await self._run_without_values(key)
-
-    async def _newest_first(self, namespace: str) -> AsyncIterator[str]:
-        for month in await self._months(namespace):
-            keys = await self._objects.keys(f"{self._places.namespace(namespace)}{month}/")
-            runs = [key for key in keys if key.endswith(f"/{RUN_FILE}")]
-            for key in sorted(runs, key=lambda key: key.split("/")[-2], reverse=True):
-                yield key
 
     @property
     def _spans(self) -> SpanStore:

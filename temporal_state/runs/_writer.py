@@ -5,7 +5,8 @@ steps that changed, one object of attempts, large values, and the run's own obje
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from temporal_state.documents import DocumentHandle, dumps
@@ -16,6 +17,7 @@ from temporal_state.runs._patch import Patch, merge_record, merge_steps
 from temporal_state.runs._reader import RunReader
 from temporal_state.runs._refs import RunRef, chunk_of
 from temporal_state.runs._values import digests_in, take_apart
+from temporal_state.runs.catalog._feed import Change, Feed
 
 KNOWN_RUNS = 10_000
 
@@ -23,6 +25,8 @@ KNOWN_RUNS = 10_000
 @dataclass(frozen=True, slots=True)
 class RunWriter(RunReader):
     """Reads and writes the records of runs."""
+
+    feed: Feed = field(kw_only=True, repr=False, compare=False)
 
     _with_input: set[RunRef] = field(default_factory=set, kw_only=True, repr=False, compare=False)
     """Runs whose large input or start is stored: each header brings it again, encoded anew."""
@@ -35,10 +39,23 @@ class RunWriter(RunReader):
         """Keep the result of a step before Temporal learns of it; the first one stays."""
         await self._objects.create(self._places.result(ref, key), {"result": value})
 
+    def announced(self, patches: Iterable[Patch]) -> AbstractAsyncContextManager[None]:
+        """Name runs in the feed, for a block that then writes them; see `Feed.announced`."""
+        changes = [_change(patch) for patch in patches if patch.header or 0 in _chunks(patch)]
+        return self.feed.announced(changes)
+
     async def write(self, patch: Patch, writer: str) -> int:
-        """Merge a patch into the record; return how many objects were written.
+        """Name a run in the feed and merge a patch into its record, see `merge`."""
+        async with self.announced([patch]):
+            return await self.merge(patch, writer)
+
+    async def merge(self, patch: Patch, writer: str) -> int:
+        """Merge a patch into the record of a run that was `announced`.
 
         The run's own object comes last: it says up to where the rest is complete.
+
+        Returns:
+            How many objects were written.
         """
         values: dict[str, Json] = {}
         header = take_apart(self._without_known_input(patch), values)
@@ -63,11 +80,7 @@ class RunWriter(RunReader):
         if header is not None and header.get("checkpoints"):
             await self._keep_document(patch.ref, header)
         await self._write_run(patch.ref, header, first)
-        await self._announce(patch.ref)
         return written + 1
-
-    async def _announce(self, ref: RunRef, *, deleted: bool = False) -> None:
-        """Called after each change of a run's own object: who follows all runs is told here."""
 
     def _without_known_input(self, patch: Patch) -> Json | None:
         header = patch.header
@@ -116,6 +129,15 @@ class RunWriter(RunReader):
         kept = {_state_of(one) for one in view(await self._read_run(ref)).get("checkpoints", [])}
         names = {_state_of(one) for one in checkpoints} - kept - {None}
         await self._objects.delete([self._places.state(ref, name) for name in names if name])
+
+
+def _chunks(patch: Patch) -> set[int]:
+    return {chunk_of(number) for number in patch.steps}
+
+
+def _change(patch: Patch) -> Change:
+    header = patch.header or {}
+    return Change(patch.ref, header.get("clock"), header.get("seen"))
 
 
 def _state_of(checkpoint: Json) -> str | None:

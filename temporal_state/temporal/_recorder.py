@@ -28,6 +28,7 @@ log = logging.getLogger("temporal_state")
 
 ATTEMPTS_PER_OBJECT = 64
 AT_ONCE = 8
+ANNOUNCED = 64
 KNOWN_RUNS = 10_000
 NAP = 0.05
 LONG_QUEUE = 256
@@ -162,14 +163,30 @@ class Recorder:
         self._take_queue()
         refs = sorted(self._pending, key=lambda ref: not self._pending[ref].final)
         results = []
-        for start in range(0, len(refs), AT_ONCE):
-            results += await asyncio.gather(
-                *(self._write(r) for r in refs[start : start + AT_ONCE])
-            )
-            self._take_queue()
+        for start in range(0, len(refs), ANNOUNCED):
+            results.append(await self._write_announced(refs[start : start + ANNOUNCED]))
             if not all(results):
                 break  # the others would fail, too
         return all(results)
+
+    async def _write_announced(self, refs: list[RunRef]) -> bool:
+        """Name runs for followers and write them; return whether all of it was done."""
+        try:
+            async with self._runs.announced([self._pending[ref] for ref in refs]):
+                return await self._write_all(refs)
+        except StoreError as error:
+            self._say_that_it_fails(error)
+            return False
+
+    async def _write_all(self, refs: list[RunRef]) -> bool:
+        results: list[bool] = []
+        for start in range(0, len(refs), AT_ONCE):
+            some = refs[start : start + AT_ONCE]
+            results += await asyncio.gather(*(self._write(ref) for ref in some))
+            self._take_queue()
+            if not all(results):
+                return False
+        return True
 
     def _take_queue(self) -> None:
         while self._queue:
@@ -227,7 +244,7 @@ class Recorder:
             patch.header |= {"lost": known.lost, "synced": 0}
         if patch.attempts and known.attempts >= ATTEMPTS_PER_OBJECT:
             known.writer, known.attempts = secrets.token_hex(8), 0
-        self._count("written", await self._runs.write(patch, known.writer))
+        self._count("written", await self._runs.merge(patch, known.writer))
         known.attempts += len(patch.attempts)
 
     def _keep(self, patch: Patch) -> None:

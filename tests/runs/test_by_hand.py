@@ -148,10 +148,12 @@ async def test_of_notes_and_progress_what_was_so_last_holds(runs, ref, clock):
     ],
 )
 async def test_what_cannot_be_is_refused_and_nothing_is_written(backend, ref, method, arguments):
-    before = [(key, (await backend.store.get(key)).etag) for key in await backend.store.list()]
+    keys = [key for key in await backend.store.list() if "/feed/" not in key]
+    before = [(key, (await backend.store.get(key)).etag) for key in keys]
     with pytest.raises(InvalidValueError):
         await getattr(backend.runs, method)(ref, **arguments)
-    after = [(key, (await backend.store.get(key)).etag) for key in await backend.store.list()]
+    keys = [key for key in await backend.store.list() if "/feed/" not in key]
+    after = [(key, (await backend.store.get(key)).etag) for key in keys]
     assert before == after
 
 

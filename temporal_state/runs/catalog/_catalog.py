@@ -1,0 +1,164 @@
+"""The catalog: answers questions about all runs without reading their objects.
+
+It is derived: what is missing, damaged, from another version or too far behind is thrown away and
+built anew from the objects, beside the present one, and put in its place in one step. A question
+first brings the catalog up to date.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+from temporal_state.documents import Engine, Layout
+from temporal_state.errors import StoreError
+from temporal_state.runs._refs import RunLayout
+from temporal_state.runs.catalog._feed import Feed
+from temporal_state.runs.catalog._follow import Follower
+from temporal_state.runs.catalog._joined import Joined
+from temporal_state.runs.catalog._link import CatalogDamagedError, CatalogMissingError, Home, Link
+
+log = logging.getLogger("temporal_state")
+
+T = TypeVar("T")
+
+TRIES = 4
+
+
+class Catalog:
+    """An index of all runs of one application.
+
+    Args:
+        engine: Reads the objects.
+        layout: Which application.
+        feed: Names what changes.
+        make_home: Tells where the catalog lies; called when it is first needed.
+    """
+
+    def __init__(
+        self, engine: Engine, layout: Layout, feed: Feed, make_home: Callable[[], Home]
+    ) -> None:
+        self._engine, self._places, self._feed = engine, RunLayout(layout), feed
+        self._make_home = make_home
+        self._home: Home | None = None
+        self._link: Link | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._built = 0
+        self._building: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
+        self._building = WeakKeyDictionary()
+        self._refreshed = Joined(self._follower().follow)
+
+    async def ask(self, question: Callable[[Link], T]) -> T:
+        """Return what ``question`` finds once the catalog is up to date.
+
+        Raises:
+            StoreError: The objects cannot be read, or no catalog can be kept.
+        """
+        reason = ""
+        for _ in range(TRIES):
+            built = self._built
+            try:
+                await self._refreshed()
+                return await self._call(question)
+            except CatalogMissingError as error:
+                reason = str(error)
+                await self._build_after(built, reason)
+        raise StoreError(f"the catalog was gone or damaged each time it was made: {reason}")
+
+    async def rebuild(self, progress: Callable[[int], None] | None = None) -> None:
+        """Make the catalog anew from the objects; the present one answers until it is done.
+
+        Args:
+            progress: Called now and then with the number of runs that were read.
+        """
+        async with self._alone():
+            await self._build(progress)
+
+    async def close(self) -> None:
+        """Let go of the database and the thread; both are there again when they are needed."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            await asyncio.get_running_loop().run_in_executor(pool, self._release)
+            pool.shutdown()
+
+    async def _build_after(self, built: int, reason: str) -> None:
+        """Build, unless that was done since ``built`` builds were done."""
+        async with self._alone():
+            if self._built == built:
+                log.info("building the catalog of runs: %s", reason)
+                await self._build(None)
+
+    def _alone(self) -> asyncio.Lock:
+        return self._building.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
+    async def _build(self, progress: Callable[[int], None] | None) -> None:
+        fresh = await self._on_thread(lambda: self._at_home().fresh())
+        try:
+            await self._follower(fresh).walk(progress)
+            await self._on_thread(lambda: self._publish(fresh))
+        except BaseException:
+            await self._on_thread(lambda: self._at_home().discard(fresh))
+            raise
+
+    def _follower(self, link: Link | None = None) -> Follower:
+        async def on_fresh(question: Callable[[Link], T]) -> T:
+            assert link is not None
+            return await self._on_thread(lambda: question(link))
+
+        call = self._call if link is None else on_fresh
+        return Follower(self._engine, self._places, self._feed, call)
+
+    async def _call(self, question: Callable[[Link], T]) -> T:
+        return await self._on_thread(lambda: self._with_link(question))
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(1, thread_name_prefix="temporal_state-catalog")
+            pool = self._pool
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    # What follows runs on the catalog's thread.
+
+    def _at_home(self) -> Home:
+        if self._home is None:
+            self._home = self._make_home()
+        return self._home
+
+    def _with_link(self, question: Callable[[Link], T]) -> T:
+        try:
+            return self._try(question)
+        except StoreError:
+            if self._link is None or self._at_home().is_present(self._link):
+                raise
+            return self._try(question)  # the connection was lost
+
+    def _try(self, question: Callable[[Link], T]) -> T:
+        home = self._at_home()
+        if self._link is not None and not home.is_present(self._link):
+            self._release()
+        if self._link is None:
+            self._link = home.open()
+        if self._link is None:
+            raise CatalogMissingError("there is none")
+        try:
+            return question(self._link)
+        except CatalogDamagedError:
+            link, self._link = self._link, None
+            home.discard(link)
+            raise
+
+    def _publish(self, fresh: Link) -> None:
+        self._release()
+        self._link = self._at_home().publish(fresh)
+        self._built += 1
+
+    def _release(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            self._at_home().release(link)

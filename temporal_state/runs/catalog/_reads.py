@@ -1,0 +1,164 @@
+"""Questions that a catalog answers by itself, each in one transaction."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from temporal_state.runs._records import Run
+from temporal_state.runs.catalog import _sql
+from temporal_state.runs.catalog._answers import Stats, StepStats
+from temporal_state.runs.catalog._link import Link
+from temporal_state.runs.catalog._rows import HOUR, LEVELS, Sums, run_of
+from temporal_state.runs.catalog._select import FIRST, LAST, Filter, Part, select
+
+FEW_ENDS = 2000
+DAY = 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One page: the runs, and the place of the last one if there are more behind it."""
+
+    runs: list[Run]
+    last: tuple[int, int] | None
+
+
+def find(link: Link, wanted: Filter, part: Part) -> Found:
+    """Return a page of runs."""
+    with link.reading():
+        if wanted.has_end and not part.by_end:
+            ended = link.rows(_sql.COUNT_ENDED, (wanted.namespace, *wanted.ends, FEW_ENDS + 1))
+            part = replace(part, few_ends=ended[0][0] <= FEW_ENDS)
+        more = None if part.limit is None else part.limit + 1
+        rows = link.rows(*select(wanted, replace(part, limit=more)))
+    shown = rows[: part.limit]
+    last = (shown[-1][0], shown[-1][1]) if len(rows) > len(shown) and shown else None
+    return Found([run_of(header) for _, _, header in shown], last)
+
+
+def statistics(link: Link, *, namespace: str, since: int, until: int, now: int) -> Stats:
+    """Return sums of the runs that started in a window, and of the last day before ``now``."""
+    with link.reading():
+        found = _sums(link, namespace, since, until)
+        last_day = _sums(link, namespace, now - DAY, LAST)
+        unreadable = link.rows(_sql.COUNT_UNREADABLE)[0][0]
+    total = _total(found, "status")
+    return Stats(
+        total=total.number,
+        by_status=_numbers(found, "status", 1),
+        by_type=_numbers(found, "type", 0),
+        last_24_hours=_numbers(last_day, "status", 1),
+        average_duration=_average(total),
+        average_duration_by_type={
+            name: average
+            for (grp, name, _), sums in sorted(found.items())
+            if grp == "type" and (average := _average(sums)) is not None
+        },
+        background_by_status=_numbers(found, "child", 1),
+        checkpoints=total.checkpoints,
+        bytes=total.bytes,
+        unreadable=unreadable,
+    )
+
+
+def step_statistics(
+    link: Link,
+    *,
+    namespace: str,
+    since: int,
+    until: int,
+    name: str | None,
+    status: str | None,
+) -> list[StepStats]:
+    """Return sums of steps by name and status, for whole hours."""
+    with link.reading():
+        found: dict[tuple[str, str, str], Sums] = {}
+        first, end = _up(since, HOUR, down=True), _up(until, HOUR)
+        for level, start, stop in _pieces(first // HOUR, end // HOUR):
+            _add_tallies(link, found, (namespace, "step", level, start, stop))
+    return [
+        StepStats(step, seen, sums.number, _average(sums))
+        for (_, step, seen), sums in sorted(found.items())
+        if sums.number and name in {None, step} and status in {None, seen}
+    ]
+
+
+def _sums(link: Link, namespace: str, since: int, until: int) -> dict[tuple[str, str, str], Sums]:
+    """Return sums by group, name and status: of whole hours from tallies, of the rest from rows."""
+    found: dict[tuple[str, str, str], Sums] = {}
+    first, end = _up(since, HOUR), _up(until, HOUR, down=True)
+    if first > end:
+        _add_rows(link, found, namespace, since, until)
+        return found
+    if since > FIRST:
+        _add_rows(link, found, namespace, since, first)
+    if until < LAST:
+        _add_rows(link, found, namespace, end, until)
+    for level, start, stop in _pieces(first // HOUR, end // HOUR):
+        for grp in ("status", "type", "child"):
+            _add_tallies(link, found, (namespace, grp, level, start, stop))
+    return found
+
+
+def _add_tallies(
+    link: Link,
+    found: dict[tuple[str, str, str], Sums],
+    where: tuple[str, str, int, int, int],
+) -> None:
+    for name, status, *sums in link.rows(_sql.SUM_TALLIES, where):
+        _add(found, (where[1], name, status), Sums(*map(int, sums)))
+
+
+def _add_rows(
+    link: Link, found: dict[tuple[str, str, str], Sums], namespace: str, *window: int
+) -> None:
+    if window[0] >= window[1]:
+        return
+    for type, status, child, *numbers in link.rows(_sql.SUM_RUNS, (namespace, *window)):
+        sums = Sums(*map(int, numbers))
+        _add(found, ("status", "", status), sums)
+        _add(found, ("type", type, ""), sums)
+        if child:
+            _add(found, ("child", "", status), sums)
+
+
+def _add(found: dict[tuple[str, str, str], Sums], key: tuple[str, str, str], sums: Sums) -> None:
+    found[key] = found.get(key, Sums()).plus(sums)
+
+
+def _pieces(first: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield levels and ranges of buckets that make up a range of hours, the widest possible."""
+    for level in range(len(LEVELS) - 1):
+        factor = LEVELS[level + 1] // LEVELS[level]
+        inner_first, inner_end = -(-first // factor), end // factor
+        if inner_first >= inner_end:
+            yield level, first, end
+            return
+        yield level, first, inner_first * factor
+        yield level, inner_end * factor, end
+        first, end = inner_first, inner_end
+    yield len(LEVELS) - 1, first, end
+
+
+def _up(time: int, width: int, *, down: bool = False) -> int:
+    return time // width * width if down else -(-time // width) * width
+
+
+def _total(found: dict[tuple[str, str, str], Sums], group: str) -> Sums:
+    total = Sums()
+    for (grp, _, _), sums in found.items():
+        if grp == group:
+            total = total.plus(sums)
+    return total
+
+
+def _numbers(found: dict[tuple[str, str, str], Sums], group: str, part: int) -> dict[str, int]:
+    return {
+        key[1:][part]: sums.number
+        for key, sums in sorted(found.items())
+        if key[0] == group and sums.number
+    }
+
+
+def _average(sums: Sums) -> timedelta | None:
+    return timedelta(microseconds=sums.micros / sums.closed) if sums.closed else None

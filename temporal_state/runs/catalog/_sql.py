@@ -1,0 +1,132 @@
+"""All SQL of the catalog: plain, for SQLite and PostgreSQL alike.
+
+Every list goes through an index that has its order, so that a page costs as much as it has rows,
+however many runs there are. ``{id}`` and ``{clustered}`` are what the two call differently.
+"""
+
+SCHEMA = 1
+
+TABLES = (
+    """CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)""",
+    """CREATE TABLE runs (
+        id {id} PRIMARY KEY, tie BIGINT NOT NULL, namespace TEXT NOT NULL,
+        workflow_id TEXT NOT NULL, run_id TEXT NOT NULL, kind TEXT NOT NULL,
+        workflow_type TEXT NOT NULL, status TEXT NOT NULL, parent TEXT, parent_run TEXT,
+        chain TEXT NOT NULL, started BIGINT NOT NULL, ended BIGINT,
+        checkpoints BIGINT NOT NULL, bytes BIGINT NOT NULL, version BIGINT NOT NULL)""",
+    # Apart from the columns above, so that what has to scan reads little.
+    """CREATE TABLE headers (run {id} PRIMARY KEY, header TEXT NOT NULL, steps TEXT NOT NULL)""",
+    """CREATE TABLE labels (
+        namespace TEXT NOT NULL, label TEXT NOT NULL, started BIGINT NOT NULL,
+        tie BIGINT NOT NULL, run BIGINT NOT NULL,
+        PRIMARY KEY (namespace, label, started, tie)){clustered}""",
+    """CREATE TABLE tallies (
+        namespace TEXT NOT NULL, grp TEXT NOT NULL, level INTEGER NOT NULL,
+        bucket BIGINT NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL,
+        number BIGINT NOT NULL, closed BIGINT NOT NULL, micros BIGINT NOT NULL,
+        checkpoints BIGINT NOT NULL, bytes BIGINT NOT NULL,
+        PRIMARY KEY (namespace, grp, level, bucket, name, status)){clustered}""",
+    """CREATE TABLE cursors (writer TEXT PRIMARY KEY, sequence BIGINT NOT NULL)""",
+    """CREATE TABLE unsettled (
+        writer TEXT NOT NULL, sequence BIGINT NOT NULL, position BIGINT NOT NULL,
+        change TEXT NOT NULL, since DOUBLE PRECISION NOT NULL,
+        again DOUBLE PRECISION NOT NULL, PRIMARY KEY (writer, sequence, position))""",
+    """CREATE TABLE unreadable (place TEXT PRIMARY KEY, reason TEXT NOT NULL)""",
+)
+
+INDEXES = (
+    "CREATE UNIQUE INDEX runs_start ON runs (namespace, started, tie)",
+    "CREATE INDEX runs_status ON runs (namespace, status, started, tie)",
+    "CREATE INDEX runs_type ON runs (namespace, workflow_type, started, tie)",
+    "CREATE INDEX runs_type_status ON runs (namespace, workflow_type, status, started, tie)",
+    "CREATE INDEX runs_kind ON runs (namespace, kind, started, tie)",
+    "CREATE INDEX runs_workflow ON runs (namespace, workflow_id, started, tie)",
+    "CREATE INDEX runs_chain ON runs (namespace, chain, started, tie)",
+    "CREATE INDEX runs_parent ON runs (namespace, parent, started, tie) WHERE parent IS NOT NULL",
+    "CREATE INDEX runs_ended ON runs (namespace, ended, tie) WHERE ended IS NOT NULL",
+    """CREATE INDEX runs_status_ended ON runs (namespace, status, ended, tie)
+        WHERE ended IS NOT NULL""",
+    "CREATE INDEX labels_run ON labels (run)",
+)
+
+GATHER_STATISTICS = ("ANALYZE",)
+GET_POSITION = "SELECT name, value FROM meta"
+SET_META = (
+    "INSERT INTO meta (name, value) VALUES (?, ?) "
+    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+RAISE_META = (
+    "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET "
+    "value = CASE WHEN excluded.value > meta.value THEN excluded.value ELSE meta.value END"
+)
+
+LAST_ID = "SELECT COALESCE(MAX(id), 0) FROM runs"
+GET_VERSION = "SELECT version FROM runs WHERE namespace = ? AND started = ? AND tie = ?"
+GET_COUNTED = (
+    "SELECT id, version, workflow_type, status, parent, ended, checkpoints, bytes, steps "
+    "FROM runs JOIN headers ON run = id WHERE namespace = ? AND started = ? AND tie = ?"
+)
+INSERT_RUN = (
+    "INSERT INTO runs (id, tie, namespace, workflow_id, run_id, kind, workflow_type, status, "
+    "parent, parent_run, chain, started, ended, checkpoints, bytes, version) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+UPDATE_RUN = (
+    "UPDATE runs SET kind = ?, workflow_type = ?, status = ?, parent = ?, parent_run = ?, "
+    "chain = ?, ended = ?, checkpoints = ?, bytes = ?, version = ? WHERE id = ?"
+)
+DELETE_RUN = "DELETE FROM runs WHERE id = ?"
+INSERT_HEADER = "INSERT INTO headers (run, header, steps) VALUES (?, ?, ?)"
+UPDATE_HEADER = "UPDATE headers SET header = ?, steps = ? WHERE run = ?"
+DELETE_HEADER = "DELETE FROM headers WHERE run = ?"
+GET_LABELS = "SELECT label FROM labels WHERE run = ?"
+INSERT_LABEL = "INSERT INTO labels (namespace, label, started, tie, run) VALUES (?, ?, ?, ?, ?)"
+DELETE_LABELS = "DELETE FROM labels WHERE run = ?"
+ADD_TALLY = (
+    "INSERT INTO tallies (namespace, grp, level, bucket, name, status, number, closed, micros, "
+    "checkpoints, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (namespace, grp, level, bucket, name, status) DO UPDATE SET "
+    "number = tallies.number + excluded.number, closed = tallies.closed + excluded.closed, "
+    "micros = tallies.micros + excluded.micros, "
+    "checkpoints = tallies.checkpoints + excluded.checkpoints, "
+    "bytes = tallies.bytes + excluded.bytes"
+)
+
+GET_CURSORS = "SELECT writer, sequence FROM cursors WHERE writer >= ?"
+SET_CURSOR = (
+    "INSERT INTO cursors (writer, sequence) VALUES (?, ?) ON CONFLICT (writer) DO UPDATE SET "
+    "sequence = CASE WHEN excluded.sequence > cursors.sequence "
+    "THEN excluded.sequence ELSE cursors.sequence END"
+)
+DROP_CURSORS = "DELETE FROM cursors WHERE writer < ?"
+GET_UNSETTLED = (
+    "SELECT writer, sequence, position, change, since, again FROM unsettled ORDER BY again LIMIT ?"
+)
+SET_UNSETTLED = (
+    "INSERT INTO unsettled (writer, sequence, position, change, since, again) "
+    "VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (writer, sequence, position) DO UPDATE SET again = excluded.again"
+)
+DELETE_UNSETTLED = "DELETE FROM unsettled WHERE writer = ? AND sequence = ? AND position = ?"
+SET_UNREADABLE = (
+    "INSERT INTO unreadable (place, reason) VALUES (?, ?) "
+    "ON CONFLICT (place) DO UPDATE SET reason = excluded.reason"
+)
+DELETE_UNREADABLE = "DELETE FROM unreadable WHERE place = ?"
+COUNT_UNREADABLE = "SELECT COUNT(*) FROM unreadable"
+
+SUM_TALLIES = (
+    "SELECT name, status, SUM(number), SUM(closed), SUM(micros), SUM(checkpoints), SUM(bytes) "
+    "FROM tallies WHERE namespace = ? AND grp = ? AND level = ? AND bucket >= ? AND bucket < ? "
+    "GROUP BY name, status"
+)
+SUM_RUNS = (
+    "SELECT workflow_type, status, CASE WHEN parent IS NULL THEN 0 ELSE 1 END, COUNT(*), "
+    "COUNT(ended), COALESCE(SUM(ended - started), 0), "
+    "SUM(checkpoints), SUM(bytes) FROM runs "
+    "WHERE namespace = ? AND started >= ? AND started < ? GROUP BY 1, 2, 3"
+)
+COUNT_ENDED = (
+    "SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE namespace = ? AND ended IS NOT NULL "
+    "AND ended >= ? AND ended < ? LIMIT ?) AS some"
+)
