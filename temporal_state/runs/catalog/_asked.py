@@ -8,7 +8,7 @@ from typing import Any
 from temporal_state.documents import plain_object
 from temporal_state.errors import InvalidValueError
 from temporal_state.runs._records import CLOSED
-from temporal_state.runs.catalog._rows import column, labels_of, micros_of
+from temporal_state.runs.catalog._rows import column, labels_wanted, micros_of
 from temporal_state.runs.catalog._select import Filter
 
 STATUSES = frozenset({"running", "paused", *CLOSED})
@@ -34,7 +34,7 @@ def filter_of(
     return Filter(
         namespace=column(namespace),
         statuses=_statuses(status),
-        labels=tuple(labels_of(plain_object(dict(metadata or {}), "metadata"))),
+        labels=tuple(labels_wanted(plain_object(dict(metadata or {}), "metadata"))),
         since=micros("since", since),
         until=micros("until", until),
         ended_since=micros("ended_since", ended_since),

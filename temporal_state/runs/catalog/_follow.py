@@ -78,7 +78,7 @@ class Follower:
         Raises:
             CatalogMissingError: The catalog is not finished, or older than the feed.
         """
-        since, cursors = await self.call(_position)
+        since, cursors = await self.call(position)
         now = datetime.now(UTC)
         if since < minute(now - ABSENT) and since < await self.feed.floor():
             raise CatalogMissingError("the catalog has not followed for longer than the feed goes")
@@ -92,12 +92,12 @@ class Follower:
                 await self._take(entries[first : first + ENTRIES_AT_ONCE])
         moved = minute(now - SKEW)
         if since < minute(now - SKEW - MOVE_AFTER):
-            await self.call(lambda link: _move(link, moved))
+            await self.call(lambda link: move(link, moved))
 
     async def walk(self, progress: Callable[[int], None] | None) -> None:
         """Take in all runs there are, into a catalog that has none yet."""
         begun = minute(datetime.now(UTC) - SKEW)
-        await self.call(lambda link: _move(link, begun))
+        await self.call(lambda link: move(link, begun))
         count, after = 0, ""
         prefix = f"{self.places.layout.base}/runs/"
         while keys := await self._objects.page(prefix, after, PAGE):
@@ -112,7 +112,7 @@ class Follower:
                 progress(count)
             if len(keys) < PAGE:
                 break
-        await self.call(_finish)
+        await self.call(finish)
 
     async def _look_again(self) -> None:
         now = time.time()
@@ -195,7 +195,7 @@ class Follower:
         return list(await asyncio.gather(*map(one, work)))
 
 
-def _position(link: Link) -> tuple[str, dict[str, int]]:
+def position(link: Link) -> tuple[str, dict[str, int]]:
     with link.reading():
         found = dict(link.rows(_sql.GET_POSITION))
         if found.get("schema") != str(_sql.SCHEMA) or "built" not in found:
@@ -203,17 +203,17 @@ def _position(link: Link) -> tuple[str, dict[str, int]]:
         return found["since"], dict(link.rows(_sql.GET_CURSORS, (found["since"],)))
 
 
-def _move(link: Link, since: str) -> None:
+def move(link: Link, since: str) -> None:
     with link.writing():
         link.run(_sql.RAISE_META, ("since", since))
         link.run(_sql.DROP_CURSORS, (since,))
 
 
-def _finish(link: Link) -> None:
+def finish(link: Link) -> None:
+    for statement in (*_sql.INDEXES, _sql.GATHER_STATISTICS):
+        link.run(statement)
     with link.writing():
         link.run(_sql.SET_META, ("built", minute(datetime.now(UTC))))
-    for statement in _sql.GATHER_STATISTICS:
-        link.run(statement)
 
 
 def _by_run(changes: Iterable[Waiting]) -> list[_Look]:

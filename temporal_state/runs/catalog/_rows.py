@@ -47,10 +47,6 @@ class Sums(NamedTuple):
         """Return both together."""
         return Sums(*(a + b for a, b in zip(self, other, strict=True)))
 
-    def negated(self) -> "Sums":
-        """Return what takes this away."""
-        return Sums(*(-value for value in self))
-
 
 @dataclass(frozen=True, slots=True)
 class Counted:
@@ -67,20 +63,37 @@ class Counted:
     steps: str
 
     def tallies(self) -> Iterable[tuple[TallyKey, Sums]]:
-        """Yield what this run adds to each tally."""
+        """Yield what this run adds to each tally of an hour."""
         micros = 0 if self.ended is None else self.ended - self.started
         sums = Sums(1, int(self.ended is not None), micros, self.checkpoints, self.bytes)
         groups = [("status", "", self.status), ("type", self.workflow_type, "")]
         if self.parent is not None:
             groups.append(("child", "", self.status))
-        for level, width in enumerate(LEVELS):
-            bucket = self.started // width
-            for grp, name, status in groups:
-                yield TallyKey(self.namespace, grp, level, bucket, name, status), sums
-        for hour, name, status, *rest in loads(self.steps.encode()):
+        hour = self.started // HOUR
+        for grp, name, status in groups:
+            yield TallyKey(self.namespace, grp, 0, hour, name, status), sums
+        for at, name, status, *rest in loads(self.steps.encode()):
+            yield TallyKey(self.namespace, "step", 0, at, name, status), Sums(*rest)
+
+
+class Tallies(dict[TallyKey, Sums]):
+    """What is to be added to the tallies of hours, and so to those of longer times."""
+
+    def add(self, counted: Counted, *, times: int = 1) -> None:
+        """Add what a run counts for; with ``times=-1`` take it away."""
+        for key, sums in counted.tallies():
+            self[key] = Sums(
+                *(old + times * new for old, new in zip(self.get(key, Sums()), sums, strict=True))
+            )
+
+    def of_all_levels(self) -> list[tuple[TallyKey, Sums]]:
+        """Return what is to be added to tallies of each level, in an order that all keep."""
+        found: dict[TallyKey, Sums] = {}
+        for key, sums in self.items():
             for level, width in enumerate(LEVELS):
-                bucket = hour * HOUR // width
-                yield TallyKey(self.namespace, "step", level, bucket, name, status), Sums(*rest)
+                wide = key._replace(level=level, bucket=key.bucket * HOUR // width)
+                found[wide] = found.get(wide, Sums()).plus(sums)
+        return sorted((key, sums) for key, sums in found.items() if any(sums))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +179,21 @@ def labels_of(metadata: Mapping[str, Any]) -> list[str]:
     return sorted(set(_labels(metadata, [])))
 
 
-def _labels(value: Mapping[str, Any], path: list[str]) -> Iterable[str]:
+def labels_wanted(metadata: Mapping[str, Any]) -> list[str]:
+    """Return those of the texts of `labels_of` that imply the others.
+
+    That something is an object needs no text if something in it has one.
+    """
+    return sorted(set(_labels(metadata, [], implied=True)))
+
+
+def _labels(value: Mapping[str, Any], path: list[str], *, implied: bool = False) -> Iterable[str]:
     for key, item in value.items():
         here = [*path, key]
         if isinstance(item, Mapping):
-            yield _label([here])
-            yield from _labels(item, here)
+            if not (implied and item):
+                yield _label([here])
+            yield from _labels(item, here, implied=implied)
         else:
             yield _label([here, _numbers_alike(item)])
 

@@ -23,7 +23,7 @@ class Filter:
     """Which runs; ``None`` or nothing: all.
 
     Attributes:
-        labels: Texts of metadata, all of which the run must have.
+        labels: Texts of metadata, all of which the run must have, the rarest first.
         since: Started at or after, in microseconds.
         until: Started before.
         ended_since: Ended at or after.
@@ -138,7 +138,7 @@ def _tables(source: str, wanted: Filter, part: Part) -> Query:
 def _joined(wanted: Filter, source: str) -> Iterator[Condition]:
     labels = list(wanted.labels)
     if source == "l":
-        yield "l.namespace = ? AND l.label = ? AND l.run = r.id", (wanted.namespace, labels.pop())
+        yield "l.namespace = ? AND l.label = ? AND l.run = r.id", (wanted.namespace, labels.pop(0))
     else:
         yield "r.namespace = ?", (wanted.namespace,)
     for label in labels:
@@ -161,11 +161,13 @@ def _within(wanted: Filter, part: Part, source: str) -> Iterator[Condition]:
         yield f"{source}.started < ?", (wanted.ended_until,)  # no run ends before its start
     if part.by_end:
         yield "r.ended IS NOT NULL", ()
+    # An expression is searched for by no index, which would have to sort all that it finds.
+    ended = "r.ended" if part.by_end or part.few_ends else "+r.ended"
     for text, value in (
         (f"{source}.started >= ?", wanted.since),
         (f"{source}.started < ?", wanted.until),
-        ("r.ended >= ?", wanted.ended_since),
-        ("r.ended < ?", wanted.ended_until),
+        (f"{ended} >= ?", wanted.ended_since),
+        (f"{ended} < ?", wanted.ended_until),
     ):
         if value is not None:
             yield text, (value,)

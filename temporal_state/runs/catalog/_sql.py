@@ -34,8 +34,9 @@ TABLES = (
     """CREATE TABLE unreadable (place TEXT PRIMARY KEY, reason TEXT NOT NULL)""",
 )
 
+FIRST_INDEX = "CREATE UNIQUE INDEX runs_start ON runs (namespace, started, tie)"
+# Made when all runs are there, which takes a fraction of the time.
 INDEXES = (
-    "CREATE UNIQUE INDEX runs_start ON runs (namespace, started, tie)",
     "CREATE INDEX runs_status ON runs (namespace, status, started, tie)",
     "CREATE INDEX runs_type ON runs (namespace, workflow_type, started, tie)",
     "CREATE INDEX runs_type_status ON runs (namespace, workflow_type, status, started, tie)",
@@ -49,7 +50,7 @@ INDEXES = (
     "CREATE INDEX labels_run ON labels (run)",
 )
 
-GATHER_STATISTICS = ("ANALYZE",)
+GATHER_STATISTICS = "ANALYZE"
 GET_POSITION = "SELECT name, value FROM meta"
 SET_META = (
     "INSERT INTO meta (name, value) VALUES (?, ?) "
@@ -67,8 +68,8 @@ GET_COUNTED = (
     "FROM runs JOIN headers ON run = id WHERE namespace = ? AND started = ? AND tie = ?"
 )
 INSERT_RUN = (
-    "INSERT INTO runs (id, tie, namespace, workflow_id, run_id, kind, workflow_type, status, "
-    "parent, parent_run, chain, started, ended, checkpoints, bytes, version) "
+    "INSERT INTO runs (id, tie, namespace, workflow_id, run_id, started, kind, workflow_type, "
+    "status, parent, parent_run, chain, ended, checkpoints, bytes, version) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 UPDATE_RUN = (
@@ -125,6 +126,9 @@ SUM_RUNS = (
     "COUNT(ended), COALESCE(SUM(ended - started), 0), "
     "SUM(checkpoints), SUM(bytes) FROM runs "
     "WHERE namespace = ? AND started >= ? AND started < ? GROUP BY 1, 2, 3"
+)
+COUNT_LABEL = (
+    "SELECT COUNT(*) FROM (SELECT 1 FROM labels WHERE namespace = ? AND label = ? LIMIT ?) AS some"
 )
 COUNT_ENDED = (
     "SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE namespace = ? AND ended IS NOT NULL "

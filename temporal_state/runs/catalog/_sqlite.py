@@ -141,7 +141,7 @@ class SqliteLink:
 
 def make_tables(link: Link, *, id: str, clustered: str) -> None:
     """Make the tables of a fresh database."""
-    for statement in (*_sql.TABLES, *_sql.INDEXES):
+    for statement in (*_sql.TABLES, _sql.FIRST_INDEX):
         link.run(statement.format(id=id, clustered=clustered))
     link.run(_sql.SET_META, ("schema", str(_sql.SCHEMA)))
 

@@ -5,7 +5,7 @@ row has changed since before the reading knows that its reading may be old, and 
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from temporal_state.documents import dumps, loads
@@ -13,7 +13,7 @@ from temporal_state.runs._refs import RunRef
 from temporal_state.runs.catalog import _sql
 from temporal_state.runs.catalog._feed import Change, Place, from_json, to_json
 from temporal_state.runs.catalog._link import Link
-from temporal_state.runs.catalog._rows import Counted, Row, Sums, TallyKey, column, micros_of
+from temporal_state.runs.catalog._rows import Counted, Row, Tallies, column, micros_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,132 +84,101 @@ def write(link: Link, batch: Batch) -> list[Seen]:
     If there are some, the cursors stay where they are, since there is more to do before.
     """
     with link.writing():
-        tallies: dict[TallyKey, Sums] = {}
-        newest = link.rows(_sql.LAST_ID)[0][0]
-        stale = []
-        for seen in batch.seen:
-            newest += 1
-            if not _write_one(link, seen, newest, tallies):
-                stale.append(seen)
-        link.many(_sql.ADD_TALLY, ((*k, *v) for k, v in sorted(tallies.items()) if any(v)))
+        rows = _Rows(link)
+        stale = [seen for seen in batch.seen if not rows.take(seen)]
+        rows.flush()
         if not stale:
             link.many(_sql.DELETE_UNSETTLED, map(_place, batch.done))
-            link.many(_sql.SET_UNSETTLED, (_waiting(one) for one in batch.waiting))
+            link.many(_sql.SET_UNSETTLED, map(_waiting, batch.waiting))
             link.many(_sql.SET_CURSOR, batch.cursors.items())
     return stale
 
 
-def insert(link: Link, rows: Sequence[Row]) -> None:
-    """Write rows that are known to be new, quickly."""
+def insert(link: Link, new: Iterable[Row]) -> None:
+    """Write rows that are known to be new."""
     with link.writing():
-        tallies: dict[TallyKey, Sums] = {}
-        newest = link.rows(_sql.LAST_ID)[0][0]
-        for number, row in enumerate(rows, newest + 1):
-            _insert(link, row, number, tallies)
-        link.many(_sql.ADD_TALLY, ((*k, *v) for k, v in sorted(tallies.items())))
+        rows = _Rows(link)
+        for row in new:
+            rows.insert(row)
+        rows.flush()
 
 
-def _write_one(link: Link, seen: Seen, id: int, tallies: dict[TallyKey, Sums]) -> bool:
-    if seen.unreadable is not None:
-        link.run(_sql.SET_UNREADABLE, (seen.key, seen.unreadable))
-        return True
-    where = _where(seen)
-    found = link.rows(_sql.GET_COUNTED, where)
-    known, version, *counted = found[0] if found else (None, None)
-    if version != seen.version:
-        return False
-    link.run(_sql.DELETE_UNREADABLE, (seen.key,))
-    if known is not None:
-        type, status, parent, *rest = counted
-        former = Counted(where[0], type, status, parent, where[1], *rest)
-        for key, sums in former.tallies():
-            tallies[key] = tallies.get(key, Sums()).plus(sums.negated())
-    if seen.row is None:
+@dataclass(slots=True)
+class _Rows:
+    """The rows of one transaction; new ones and sums are written at its end, all together."""
+
+    link: Link
+    tallies: Tallies = field(default_factory=Tallies)
+    new: list[Row] = field(default_factory=list)
+
+    def take(self, seen: Seen) -> bool:
+        """Take in a run as it was read; return whether that is not older than its row."""
+        if seen.unreadable is not None:
+            self.link.run(_sql.SET_UNREADABLE, (seen.key, seen.unreadable))
+            return True
+        namespace, started = _where(seen)
+        found = self.link.rows(_sql.GET_COUNTED, (namespace, started, seen.tie))
+        known, version, *counted = found[0] if found else (None, None)
+        if version != seen.version:
+            return False
+        self.link.run(_sql.DELETE_UNREADABLE, (seen.key,))
         if known is not None:
+            type, status, parent, *rest = counted
+            self.tallies.add(Counted(namespace, type, status, parent, started, *rest), times=-1)
+        if known is None and seen.row is not None:
+            self.insert(seen.row)
+        elif seen.row is not None:
+            self._update(seen.row, known)
+        elif known is not None:
             for statement in (_sql.DELETE_RUN, _sql.DELETE_HEADER, _sql.DELETE_LABELS):
-                link.run(statement, (known,))
-    elif known is None:
-        _insert(link, seen.row, id, tallies)
-    else:
-        _update(link, seen.row, known, tallies)
-    return True
+                self.link.run(statement, (known,))
+        return True
+
+    def insert(self, row: Row) -> None:
+        """Take in a run that has no row."""
+        self.new.append(row)
+        self.tallies.add(row.counted)
+
+    def _update(self, row: Row, id: int) -> None:
+        self.tallies.add(row.counted)
+        self.link.run(_sql.UPDATE_RUN, (*_changing(row), id))
+        self.link.run(_sql.UPDATE_HEADER, (row.header, row.counted.steps, id))
+        if {label for (label,) in self.link.rows(_sql.GET_LABELS, (id,))} != set(row.labels):
+            self.link.run(_sql.DELETE_LABELS, (id,))
+            self.link.many(_sql.INSERT_LABEL, _labels(row, id))
+
+    def flush(self) -> None:
+        """Write what waits."""
+        first = self.link.rows(_sql.LAST_ID)[0][0] + 1
+        new = list(enumerate(self.new, first))
+        link = self.link
+        link.many(_sql.INSERT_RUN, ((id, *_fixed(row), *_changing(row)) for id, row in new))
+        link.many(_sql.INSERT_HEADER, ((id, row.header, row.counted.steps) for id, row in new))
+        link.many(_sql.INSERT_LABEL, (label for id, row in new for label in _labels(row, id)))
+        link.many(_sql.ADD_TALLY, ((*key, *sums) for key, sums in self.tallies.of_all_levels()))
 
 
-def _where(seen: Seen) -> tuple[str, int, int]:
+def _where(seen: Seen) -> tuple[str, int]:
     if seen.row is not None:
-        return (seen.row.counted.namespace, seen.row.counted.started, seen.tie)
+        return (seen.row.counted.namespace, seen.row.counted.started)
     assert seen.ref is not None
-    return (column(seen.ref.namespace), micros_of(seen.ref.started), seen.tie)
+    return (column(seen.ref.namespace), micros_of(seen.ref.started))
 
 
-def _insert(link: Link, row: Row, id: int, tallies: dict[TallyKey, Sums]) -> None:
+def _fixed(row: Row) -> tuple[object, ...]:
     of = row.counted
-    link.run(
-        _sql.INSERT_RUN,
-        (
-            id,
-            row.tie,
-            of.namespace,
-            row.workflow_id,
-            row.run_id,
-            row.kind,
-            of.workflow_type,
-            of.status,
-            of.parent,
-            row.parent_run,
-            row.chain,
-            of.started,
-            of.ended,
-            of.checkpoints,
-            of.bytes,
-            _new_version(),
-        ),
-    )
-    link.run(_sql.INSERT_HEADER, (id, row.header, of.steps))
-    _label(link, row, id)
-    _add(tallies, of)
+    return (row.tie, of.namespace, row.workflow_id, row.run_id, of.started)
 
 
-def _update(link: Link, row: Row, id: int, tallies: dict[TallyKey, Sums]) -> None:
+def _changing(row: Row) -> tuple[object, ...]:
     of = row.counted
-    link.run(
-        _sql.UPDATE_RUN,
-        (
-            row.kind,
-            of.workflow_type,
-            of.status,
-            of.parent,
-            row.parent_run,
-            row.chain,
-            of.ended,
-            of.checkpoints,
-            of.bytes,
-            _new_version(),
-            id,
-        ),
-    )
-    link.run(_sql.UPDATE_HEADER, (row.header, of.steps, id))
-    if {label for (label,) in link.rows(_sql.GET_LABELS, (id,))} != set(row.labels):
-        link.run(_sql.DELETE_LABELS, (id,))
-        _label(link, row, id)
-    _add(tallies, of)
+    names = (row.kind, of.workflow_type, of.status, of.parent, row.parent_run, row.chain)
+    return (*names, of.ended, of.checkpoints, of.bytes, secrets.randbits(62))
 
 
-def _label(link: Link, row: Row, id: int) -> None:
+def _labels(row: Row, id: int) -> Iterator[tuple[object, ...]]:
     of = row.counted
-    link.many(
-        _sql.INSERT_LABEL,
-        [(of.namespace, label, of.started, row.tie, id) for label in row.labels],
-    )
-
-
-def _add(tallies: dict[TallyKey, Sums], counted: Counted) -> None:
-    for key, sums in counted.tallies():
-        tallies[key] = tallies.get(key, Sums()).plus(sums)
-
-
-def _new_version() -> int:
-    return secrets.randbits(62)
+    return ((of.namespace, label, of.started, row.tie, id) for label in row.labels)
 
 
 def waiting(link: Link, limit: int) -> list[Waiting]:

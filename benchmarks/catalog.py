@@ -1,0 +1,191 @@
+"""How long questions to the catalog take, by the number of runs in it.
+
+    python -m benchmarks.catalog 10000 100000 1000000 [--postgresql URL]
+
+Generated runs of one year go straight into a catalog; then each question is asked of a backend as
+a user asks it, with the look into the feed that every question begins with. Printed is the median
+in milliseconds, and how much slower the largest catalog is than the smallest.
+"""
+
+import argparse
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from temporal_state import StateBackend
+from temporal_state.documents import to_text
+from temporal_state.runs._refs import RunLayout, RunRef
+from temporal_state.runs.catalog._feed import minute
+from temporal_state.runs.catalog._follow import finish, move
+from temporal_state.runs.catalog._homes import home_of
+from temporal_state.runs.catalog._rows import Row, row_of
+from temporal_state.runs.catalog._writes import insert
+
+END = datetime(2026, 11, 1, tzinfo=UTC)
+YEAR = 365 * 24 * 3600
+TYPES = ["Import", "Export", "Billing", "Report", "Sync"]
+STATUSES = ["completed"] * 92 + ["failed"] * 5 + ["cancelled", "terminated", "running"]
+REPEATS = 30
+PAGE = 20
+
+Question = Callable[[Any], Awaitable[Any]]
+
+
+def records(number: int) -> Iterator[tuple[RunRef, dict[str, Any]]]:
+    """Yield runs, a fifth of them children, with metadata."""
+    draw = random.Random(7)  # noqa: S311 the same each time
+    for n in range(number):
+        started = END - timedelta(seconds=draw.random() * YEAR)
+        status = draw.choice(STATUSES)
+        ended = None if status == "running" else started + timedelta(seconds=draw.expovariate(0.01))
+        ref = RunRef("default", f"order-{draw.randrange(number // 3 + 1)}", f"run-{n:08}", started)
+        parent = {"namespace": "default", "workflow_id": f"order-{n % 997}", "run_id": "r"}
+        yield (
+            ref,
+            {
+                **_common(ref, draw.choice(TYPES), status, ended),
+                "parent": parent if n % 5 == 0 else None,
+                "chain": f"run-{n - n % 3:08}",
+                "metadata": {"env": draw.choice(["prod", "test"]), "to": {"customer": n % 5000}},
+            },
+        )
+
+
+def _common(ref: RunRef, type: str, status: str, ended: datetime | None) -> dict[str, Any]:
+    failure = {"type": "ApplicationError", "message": "no"} if status == "failed" else None
+    return {
+        "kind": "workflow",
+        "namespace": ref.namespace,
+        "workflow_id": ref.workflow_id,
+        "run_id": ref.run_id,
+        "workflow_type": type,
+        "task_queue": "queue",
+        "status": status,
+        "confirmed": ended is not None,
+        "attempt": 1,
+        "original": ref.run_id,
+        "started": to_text(ref.started),
+        "ended": None if ended is None else to_text(ended),
+        "updated": to_text(ended or ref.started),
+        "clock": 10,
+        "step_count": 0,
+        "counts": {},
+        "open": [],
+        "error": failure,
+        "worker": "w",
+        "lost": 0,
+        "synced": 10,
+    }
+
+
+def rows(number: int, places: RunLayout) -> Iterator[Row]:
+    """Yield the rows of the generated runs."""
+    for ref, record in records(number):
+        yield row_of(places.run(ref), record, [], 1200)
+
+
+async def build(number: int, url: str, catalog: str | None) -> float:
+    """Fill the catalog of a backend; return the seconds that it took."""
+    backend = StateBackend.open(url, catalog=catalog)
+    await backend.start()
+    home = home_of(backend.store, backend.layout, catalog, 60)
+    begun, link = time.perf_counter(), home.fresh()
+    made = rows(number, RunLayout(backend.layout))
+    while some := [*islice(made, 5000)]:
+        insert(link, some)
+    move(link, minute(datetime.now(UTC)))
+    finish(link)
+    home.release(home.publish(link))
+    await backend.close()
+    return time.perf_counter() - begun
+
+
+def questions(number: int) -> dict[str, Question]:
+    """Return the questions: each filter alone, common pairs, deep pages, sums, rare pairs."""
+    day, month = timedelta(days=1), timedelta(days=30)
+    window = {"since": END - month, "until": END - month + day}
+    ends = {"ended_since": END - month, "ended_until": END - month + day}
+    wide = {"ended_since": END - 6 * month, "ended_until": END - month}
+    customer = {"to": {"customer": 4711}}
+
+    def listed(**filters: Any) -> Question:
+        return lambda runs: runs.list(limit=PAGE, **filters)
+
+    return {
+        "newest": listed(),
+        "status": listed(status="failed"),
+        "two statuses": listed(status=["failed", "running"]),
+        "type": listed(workflow_type="Billing"),
+        "workflow id": listed(workflow_id="order-7"),
+        "parent": listed(parent="order-7"),
+        "chain": listed(chain=f"run-{number // 2 - number // 2 % 3:08}"),
+        "kind": listed(kind="workflow"),
+        "start window": listed(**window),
+        "end window": listed(**ends),
+        "wide end window": listed(**wide),
+        "metadata, half of all": listed(metadata={"env": "test"}),
+        "metadata, nested": listed(metadata=customer),
+        "type + status": listed(workflow_type="Billing", status="failed"),
+        "status + start window": listed(status="failed", **window),
+        "type + start window": listed(workflow_type="Sync", **window),
+        "parent + status": listed(parent="order-7", status="completed"),
+        "metadata + status": listed(metadata={"env": "prod"}, status="failed"),
+        "offset 1000": listed(offset=1000),
+        "deep page by cursor": listed(cursor=f"{_micros(END - 6 * month)}.0"),
+        "deep, with status": listed(status="failed", cursor=f"{_micros(END - 6 * month)}.0"),
+        "failed in a day": lambda runs: runs.failed(within=datetime.now(UTC) - END + day),
+        "background": lambda runs: runs.background("order-7", limit=PAGE),
+        "stats": lambda runs: runs.stats(),
+        "stats of a month": lambda runs: runs.stats(since=END - 2 * month, until=END - month),
+        "step stats": lambda runs: runs.step_stats(),
+        "rare: running + customer": listed(metadata=customer, status="running"),
+        "rare: kind + end window": listed(kind="manual", **wide),
+        "rare: nobody's type + env": listed(metadata={"env": "prod"}, workflow_type="None"),
+    }
+
+
+def _micros(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000)
+
+
+async def measure(number: int, url: str, catalog: str | None) -> dict[str, float]:
+    """Return the median milliseconds of each question."""
+    found = {}
+    async with StateBackend.open(url, catalog=catalog) as backend:
+        for name, question in questions(number).items():
+            times = []
+            for _ in range(REPEATS):
+                begun = time.perf_counter()
+                await question(backend.runs)
+                times.append((time.perf_counter() - begun) * 1000)
+            found[name] = statistics.median(times)
+    return found
+
+
+async def main() -> None:
+    """Build catalogs of several sizes, ask, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", nargs="*", type=int, default=[1000, 10_000])
+    parser.add_argument("--postgresql", metavar="URL")
+    options = parser.parse_args()
+    results = []
+    for size in options.sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            seconds = await build(size, folder, options.postgresql)
+            print(f"{size} runs in {seconds:.1f} s", flush=True)
+            results.append(await measure(size, folder, options.postgresql))
+    print(f"{'median ms':28}", *(f"{size:>10}" for size in options.sizes), f"{'ratio':>7}")
+    for name in results[0]:
+        times = [result[name] for result in results]
+        ratio = times[-1] / times[0]
+        print(f"{name:28}", *(f"{value:>10.2f}" for value in times), f"{ratio:>7.2f}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
