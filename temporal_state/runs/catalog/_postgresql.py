@@ -123,6 +123,7 @@ class PostgresHome:
     def fresh(self) -> Link:
         """Return a connection to new tables, in a schema that nobody else knows."""
         link = self._link(f"{self._schema}_{secrets.token_hex(4)}")
+        link.run("SET statement_timeout = 0")  # indexes of many runs take their time
         link.run(f"CREATE SCHEMA {link.schema}")
         make_tables(link, id="BIGINT", clustered="")
         return link
