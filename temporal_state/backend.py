@@ -37,7 +37,7 @@ from temporal_state.documents import (
     utc_now,
 )
 from temporal_state.errors import ConfigurationError
-from temporal_state.runs import Catalog, Feed, OwnDocuments, Runs, Snapshots, home_of
+from temporal_state.runs import Catalog, Feed, OwnDocuments, Runs, Seal, Snapshots, home_of
 from temporal_state.storage import LocalStore, ObjectStore, Transform, TransformedStore, open_store
 
 T = TypeVar("T")
@@ -97,7 +97,11 @@ class StateBackend:
         feed = Feed(engine, layout)
         patience = limits.operation_timeout.total_seconds()
         self._catalog = Catalog(
-            engine, layout, feed, lambda: home_of(store, layout, catalog, patience)
+            engine,
+            layout,
+            feed,
+            lambda: home_of(store, layout, catalog, patience),
+            Seal(self.transforms),
         )
         self.runs = Runs(engine, layout, self.own_documents, feed=feed, catalog=self._catalog)
         self.audit = self.runs.audit

@@ -16,7 +16,7 @@ from temporal_state.runs._source import CONTINUED, Home, Source, home_from, sour
 from temporal_state.runs._spans import Span, SpanStatistics, span_statistics
 from temporal_state.runs._store import Runs
 from temporal_state.runs._takeover import Recorded, Takeover
-from temporal_state.runs.catalog import Catalog, Feed, RunPage, Stats, StepStats, home_of
+from temporal_state.runs.catalog import Catalog, Feed, RunPage, Seal, Stats, StepStats, home_of
 
 __all__ = [
     "CLOSED",
@@ -43,6 +43,7 @@ __all__ = [
     "RunPage",
     "RunRef",
     "Runs",
+    "Seal",
     "Snapshot",
     "Snapshots",
     "Source",
@@ -52,7 +53,6 @@ __all__ = [
     "Step",
     "StepStats",
     "Takeover",
-    "Value",
     "Value",
     "digest",
     "home_from",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from temporal_state.errors import ConflictError, InvalidValueError, NotRecordedError
@@ -32,6 +32,19 @@ class Runs(RunsByHand, RunQuestions):
     def audit(self) -> Audit:
         """Who deleted what."""
         return Audit(self.engine, self.layout)
+
+    async def fold_feed(self, older_than: timedelta = timedelta(days=7)) -> int:
+        """Drop what the feed said of changes long ago; return how many entries.
+
+        A catalog that was not used for so long is built anew when it is.
+
+        Args:
+            older_than: At least a day.
+
+        Raises:
+            InvalidValueError: It is less.
+        """
+        return await self.feed.fold(older_than)
 
     async def span(
         self,

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from catalog_runs import NOON, ended, ids, reference, told
 
+from temporal_state import StateBackend
 from temporal_state.errors import InvalidValueError
 from temporal_state.runs import RunRef
 
@@ -282,8 +283,6 @@ async def test_local_times_are_refused_by_sums_as_well(local):
 
 
 async def test_one_tenant_sees_nothing_of_another(tmp_path, clock):
-    from temporal_state import StateBackend
-
     for tenant in ("a", "b"):
         async with StateBackend.open(tmp_path, app="x", tenant=tenant, clock=clock) as backend:
             await told(backend.runs, reference(0, workflow_id=tenant))

@@ -2,8 +2,8 @@
 
 import base64
 import json
-from datetime import timedelta
 import re
+from datetime import timedelta
 
 import pytest
 from as_told import NOON, call, header, told

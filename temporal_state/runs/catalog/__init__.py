@@ -5,6 +5,7 @@ from temporal_state.runs.catalog._catalog import Catalog
 from temporal_state.runs.catalog._feed import Change, Feed
 from temporal_state.runs.catalog._homes import home_of
 from temporal_state.runs.catalog._questions import RunQuestions
+from temporal_state.runs.catalog._seal import Seal
 
 __all__ = [
     "Catalog",
@@ -12,6 +13,7 @@ __all__ = [
     "Feed",
     "RunPage",
     "RunQuestions",
+    "Seal",
     "Stats",
     "StepStats",
     "home_of",

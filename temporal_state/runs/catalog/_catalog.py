@@ -20,12 +20,14 @@ from temporal_state.runs.catalog._feed import Feed
 from temporal_state.runs.catalog._follow import Follower
 from temporal_state.runs.catalog._joined import Joined
 from temporal_state.runs.catalog._link import CatalogDamagedError, CatalogMissingError, Home, Link
+from temporal_state.runs.catalog._seal import Seal
 
 log = logging.getLogger("temporal_state")
 
 T = TypeVar("T")
 
 TRIES = 4
+NO_SEAL = Seal()
 
 
 class Catalog:
@@ -36,11 +38,18 @@ class Catalog:
         layout: Which application.
         feed: Names what changes.
         make_home: Tells where the catalog lies; called when it is first needed.
+        seal: Does to headers of runs what the store's transforms do to objects.
     """
 
     def __init__(
-        self, engine: Engine, layout: Layout, feed: Feed, make_home: Callable[[], Home]
+        self,
+        engine: Engine,
+        layout: Layout,
+        feed: Feed,
+        make_home: Callable[[], Home],
+        seal: Seal = NO_SEAL,
     ) -> None:
+        self.seal = seal
         self._engine, self._places, self._feed = engine, RunLayout(layout), feed
         self._make_home = make_home
         self._home: Home | None = None
@@ -111,7 +120,7 @@ class Catalog:
             return await self._on_thread(lambda: question(link))
 
         call = self._call if link is None else on_fresh
-        return Follower(self._engine, self._places, self._feed, call)
+        return Follower(self._engine, self._places, self._feed, self.seal, call)
 
     async def _call(self, question: Callable[[Link], T]) -> T:
         return await self._on_thread(lambda: self._with_link(question))

@@ -25,6 +25,7 @@ from temporal_state.runs.catalog import _sql
 from temporal_state.runs.catalog._feed import SKEW, Change, Feed, Place, minute
 from temporal_state.runs.catalog._link import CatalogMissingError, Link
 from temporal_state.runs.catalog._rows import row_of, tie_of
+from temporal_state.runs.catalog._seal import Seal
 from temporal_state.runs.catalog._writes import Batch, Seen, Waiting, versions, waiting, write
 
 log = logging.getLogger("temporal_state")
@@ -66,6 +67,7 @@ class Follower:
     engine: Engine
     places: RunLayout
     feed: Feed
+    seal: Seal
     call: Call
 
     @property
@@ -169,10 +171,11 @@ class Follower:
         try:
             record = load(key, found.data)
             steps = await self._steps(key, record)
-            return replace(seen, row=row_of(key, record, steps, len(found.data))), record
+            row = await self.seal.close(row_of(key, record, steps, len(found.data)))
         except (*_NOT_A_RECORD, DamagedObjectError) as error:
             log.error("the run at %s is missing in lists, since it cannot be read: %r", key, error)  # noqa: TRY400 the stack is ours, the object is theirs
             return replace(seen, unreadable=repr(error)), {}
+        return replace(seen, row=row), record
 
     async def _steps(self, key: str, record: Json) -> Sequence[Step]:
         """Return the steps of a run that is closed; while it runs they still change."""

@@ -125,7 +125,7 @@ class PostgresHome:
         link = self._link(f"{self._schema}_{secrets.token_hex(4)}")
         link.run("SET statement_timeout = 0")  # indexes of many runs take their time
         link.run(f"CREATE SCHEMA {link.schema}")
-        make_tables(link, id="BIGINT", clustered="")
+        make_tables(link, id="BIGINT", bytes="BYTEA", clustered="")
         return link
 
     def publish(self, link: Link) -> Link:

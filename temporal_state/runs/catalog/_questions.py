@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from temporal_state.runs.catalog._answers import RunPage, Stats, StepStats
 from temporal_state.runs.catalog._asked import check_part, filter_of, from_cursor, micros, to_cursor
 from temporal_state.runs.catalog._catalog import Catalog
 from temporal_state.runs.catalog._reads import Found, find, statistics, step_statistics
-from temporal_state.runs.catalog._rows import micros_of
+from temporal_state.runs.catalog._rows import micros_of, run_of
 from temporal_state.runs.catalog._select import FIRST, LAST, Filter, Part
 
 T = TypeVar("T")
@@ -227,8 +228,11 @@ class RunQuestions:
         await self.catalog.rebuild(progress)
 
     async def _page(self, wanted: Filter, part: Part) -> RunPage:
+        seal = self.catalog.seal
+        wanted = replace(wanted, labels=seal.labels(wanted.labels))
         found: Found = await self.catalog.ask(partial(find, wanted=wanted, part=part))
-        return RunPage(found.runs, to_cursor(found.last))
+        runs = [run_of(await seal.open(header)) for header in found.headers]
+        return RunPage(runs, to_cursor(found.last))
 
 
 def _window(since: datetime | None, until: datetime | None) -> tuple[int, int]:

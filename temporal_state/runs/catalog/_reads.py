@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from temporal_state.runs._records import Run
 from temporal_state.runs.catalog import _sql
 from temporal_state.runs.catalog._answers import Stats, StepStats
 from temporal_state.runs.catalog._link import Link
-from temporal_state.runs.catalog._rows import HOUR, LEVELS, Sums, run_of
+from temporal_state.runs.catalog._rows import HOUR, LEVELS, Sums
 from temporal_state.runs.catalog._select import FIRST, LAST, Filter, Part, select
 
 FEW = 2000
@@ -17,9 +16,9 @@ DAY = 24 * HOUR
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One page: the runs, and the place of the last one if there are more behind it."""
+    """One page: the headers of runs, and the place of the last one if there are more behind it."""
 
-    runs: list[Run]
+    headers: list[bytes]
     last: tuple[int, int] | None
 
 
@@ -31,7 +30,7 @@ def find(link: Link, wanted: Filter, part: Part) -> Found:
         rows = link.rows(*select(wanted, replace(part, limit=more)))
     shown = rows[: part.limit]
     last = (shown[-1][0], shown[-1][1]) if len(rows) > len(shown) and shown else None
-    return Found([run_of(header) for _, _, header in shown], last)
+    return Found([bytes(header) for _, _, header in shown], last)
 
 
 def _planned(link: Link, wanted: Filter, part: Part) -> tuple[Filter, Part]:

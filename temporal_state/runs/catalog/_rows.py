@@ -107,7 +107,7 @@ class Row:
     parent_run: str | None
     chain: str
     tie: int
-    header: str
+    header: bytes
     labels: tuple[str, ...]
 
 
@@ -137,14 +137,14 @@ def row_of(key: str, record: Json, steps: Sequence[Step], size: int) -> Row:
         _optional(parent.get("run_id")),
         column(run.chain),
         tie_of(key),
-        dumps(header).decode(),
+        dumps(header),
         tuple(labels_of(run.metadata)),
     )
 
 
-def run_of(header: str) -> Run:
+def run_of(header: bytes) -> Run:
     """Return the run that a row's header describes."""
-    return to_run(loads(header.encode()))
+    return to_run(loads(header))
 
 
 def column(text: str) -> str:

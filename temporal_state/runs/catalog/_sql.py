@@ -1,7 +1,8 @@
 """All SQL of the catalog: plain, for SQLite and PostgreSQL alike.
 
 Every list goes through an index that has its order, so that a page costs as much as it has rows,
-however many runs there are. ``{id}`` and ``{clustered}`` are what the two call differently.
+however many runs there are. ``{id}``, ``{bytes}`` and ``{clustered}`` are what the two call
+differently.
 """
 
 SCHEMA = 1
@@ -15,7 +16,7 @@ TABLES = (
         chain TEXT NOT NULL, started BIGINT NOT NULL, ended BIGINT,
         checkpoints BIGINT NOT NULL, bytes BIGINT NOT NULL, version BIGINT NOT NULL)""",
     # Apart from the columns above, so that what has to scan reads little.
-    """CREATE TABLE headers (run {id} PRIMARY KEY, header TEXT NOT NULL, steps TEXT NOT NULL)""",
+    """CREATE TABLE headers (run {id} PRIMARY KEY, header {bytes} NOT NULL, steps TEXT NOT NULL)""",
     """CREATE TABLE labels (
         namespace TEXT NOT NULL, label TEXT NOT NULL, started BIGINT NOT NULL,
         tie BIGINT NOT NULL, run BIGINT NOT NULL,
@@ -128,9 +129,9 @@ SUM_RUNS = (
     "WHERE namespace = ? AND started >= ? AND started < ? GROUP BY 1, 2, 3"
 )
 COUNT_LABEL = (
-    "SELECT COUNT(*) FROM (SELECT 1 FROM labels WHERE namespace = ? AND label = ? LIMIT ?) AS some"
+    "SELECT COUNT(*) FROM (SELECT 1 FROM labels WHERE namespace = ? AND label = ? LIMIT ?) AS found"
 )
 COUNT_ENDED = (
     "SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE namespace = ? AND ended IS NOT NULL "
-    "AND ended >= ? AND ended < ? LIMIT ?) AS some"
+    "AND ended >= ? AND ended < ? LIMIT ?) AS found"
 )

@@ -28,6 +28,7 @@ from temporal_state.runs.catalog._link import CatalogDamagedError, Link, Values
 if sys.platform != "win32":
     import fcntl
 
+_WORDS = {"id": "INTEGER", "bytes": "BLOB", "clustered": " WITHOUT ROWID"}
 ORPHAN_AFTER = 24 * 3600.0
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR}
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -139,10 +140,10 @@ class SqliteLink:
         return self.path is not None and self.path.parent.is_dir()
 
 
-def make_tables(link: Link, *, id: str, clustered: str) -> None:
+def make_tables(link: Link, **words: str) -> None:
     """Make the tables of a fresh database."""
     for statement in (*_sql.TABLES, _sql.FIRST_INDEX):
-        link.run(statement.format(id=id, clustered=clustered))
+        link.run(statement.format(**words))
     link.run(_sql.SET_META, ("schema", str(_sql.SCHEMA)))
 
 
@@ -164,7 +165,7 @@ class MemoryHome:
     def fresh(self) -> Link:
         """Return a connection to a new database."""
         link = SqliteLink(None, self._patience)
-        make_tables(link, id="INTEGER", clustered=" WITHOUT ROWID")
+        make_tables(link, **_WORDS)
         return link
 
     def publish(self, link: Link) -> Link:
@@ -222,7 +223,7 @@ class FileHome:
         self._make_folder()
         path = self._folder / f"{self._name}.{secrets.token_hex(8)}.sqlite"
         link = SqliteLink(path, self._patience)
-        make_tables(link, id="INTEGER", clustered=" WITHOUT ROWID")
+        make_tables(link, **_WORDS)
         return link
 
     def publish(self, link: Link) -> Link:

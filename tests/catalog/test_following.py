@@ -1,0 +1,278 @@
+"""The catalog becomes what the objects are: across crashes, races, writers and lost entries."""
+
+import asyncio
+import multiprocessing
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from catalog_runs import NOON, ended, header, ids, reference, told
+
+import temporal_state.runs.catalog._feed as feed_module
+from temporal_state import StateBackend
+from temporal_state.errors import InvalidValueError, StoreError
+from temporal_state.runs import Patch
+from temporal_state.runs.catalog._feed import Change, Feed, Place, minute
+from temporal_state.storage import MemoryStore
+from temporal_state.testing import FailingStore
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture
+async def other(tmp_path, clock):
+    """The same files as `local`, as another process has them."""
+    async with StateBackend.open(
+        tmp_path / "store", app="tests", clock=clock, catalog=tmp_path / "other"
+    ) as opened:
+        yield opened
+
+
+async def test_an_entry_comes_before_its_objects(local, other):
+    assert await other.runs.list() == []
+    ref = reference()
+    async with local.runs.feed.announced([Change(ref, 1, "x")]):
+        assert await other.runs.list() == []  # read, and not there yet
+        assert await other.runs.list() == []
+        await local.runs.merge(Patch(ref, header(ref)), "w")
+        assert ids(await other.runs.list()) == [ref.run_id]
+
+
+async def test_a_crash_between_the_feed_and_the_record_leaves_nothing_to_wait_for(
+    local, other, monkeypatch
+):
+    dead = reference(1)
+    with pytest.raises(ZeroDivisionError):
+        async with local.runs.feed.announced([Change(dead, 1, "x")]):
+            raise ZeroDivisionError
+    assert await other.runs.list() == []
+    assert await waiting_of(other) == 1
+    monkeypatch.setattr("temporal_state.runs.catalog._follow.LOOK_FOR", -1.0)
+    await told(local.runs, reference(2))  # life goes on
+    assert ids(await other.runs.list()) == ["run-2"]
+    assert await waiting_of(other) == 0
+
+
+async def waiting_of(backend) -> int:
+    def count(link):
+        return link.rows("SELECT COUNT(*) FROM unsettled")[0][0]
+
+    return await backend.runs.catalog.ask(count)
+
+
+async def test_a_crash_between_the_record_and_following_is_made_up_by_whoever_asks_next(
+    local, other
+):
+    assert await other.runs.list() == []
+    ref = await told(local.runs, reference())
+    await told(local.runs, ref, **ended(ref))
+    for backend in (other, local):
+        assert [run.status for run in await backend.runs.list()] == ["completed"]
+
+
+async def test_a_record_older_than_its_entry_is_looked_at_again(local, other):
+    ref = await told(local.runs, reference())
+    newer = header(ref, **ended(ref, "failed"))
+    async with local.runs.feed.announced([Change(ref, newer["clock"], newer["seen"])]):
+        assert [run.status for run in await other.runs.list()] == ["running"]
+        await local.runs.merge(Patch(ref, newer), "w")
+    assert [run.status for run in await other.runs.list()] == ["failed"]
+    assert await waiting_of(other) == 0
+
+
+async def test_what_is_written_by_hand_is_seen_by_others(local, other):
+    assert await other.runs.list() == []
+    ref = await local.runs.start("order-1", workflow_type="T", started=NOON)
+    assert [run.status for run in await other.runs.list()] == ["running"]
+    await local.runs.finish(ref, "failed", error="no")
+    assert [run.status for run in await other.runs.list()] == ["failed"]
+    await local.runs.delete("order-1")
+    assert await other.runs.list() == []
+
+
+async def test_a_store_that_refuses_the_feed_is_an_error_and_nothing_is_written():
+    store = FailingStore(MemoryStore())
+    async with StateBackend.open(store) as backend:
+        store.error = StoreError("for a while")
+        with pytest.raises(StoreError):
+            await told(backend.runs, reference())
+        store.error = None
+        assert await store.inner.list() == []
+        await told(backend.runs, reference())
+        assert ids(await backend.runs.list()) == ["run-0"]
+        store.error = StoreError("gone")
+        with pytest.raises(StoreError):
+            await backend.runs.list()
+
+
+async def test_entries_of_one_writer_have_no_gap_however_many_write_at_once(local):
+    feed = local.runs.feed
+    await asyncio.gather(*(told(local.runs, reference(n)) for n in range(300)))
+    (writer,) = await feed.writers("")
+    numbers = await feed.sequences(writer, 0)
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) < 100  # those that wait share an entry
+    assert len(await local.runs.list(limit=None)) == 300
+
+
+async def test_a_gap_is_waited_for(local):
+    feed = local.runs.feed
+    for n in range(3):
+        await told(local.runs, reference(n))
+    (writer,) = await feed.writers("")
+    key = feed.key(writer, 2)
+    entry = await local.store.get(key)
+    await local.store.delete(key)
+    assert await feed.sequences(writer, 0) == [1]
+    await local.store.put(key, entry.data)
+    assert await feed.sequences(writer, 1) == [2, 3]
+
+
+async def test_a_writer_takes_a_new_name_now_and_then(local, monkeypatch):
+    monkeypatch.setattr(feed_module, "NAME_ENTRIES", 2)
+    for n in range(5):
+        await told(local.runs, reference(n))
+    assert len(await local.runs.feed.writers("")) == 3
+    assert len(await local.runs.list()) == 5
+
+
+async def test_folding_drops_old_entries_and_keeps_new_ones(local):
+    feed = local.runs.feed
+    await told(local.runs, reference(1))
+    entry = (await local.store.list(f"{local.layout.base}/feed/"))[0]
+    old = minute(datetime.now(UTC) - timedelta(days=8))
+    data = (await local.store.get(entry)).data
+    await local.store.put(feed.key(f"{old}-abc", 1), data)
+    assert await local.runs.fold_feed(timedelta(days=7)) == 1
+    assert await local.runs.fold_feed(timedelta(days=7)) == 0
+    assert len(await feed.writers("")) == 1
+    with pytest.raises(InvalidValueError):
+        await local.runs.fold_feed(timedelta(hours=1))
+
+
+async def test_a_catalog_that_was_away_for_longer_than_the_feed_goes_is_built_anew(local, other):
+    assert await other.runs.list() == []
+    await told(local.runs, reference(1))
+    for key in await local.store.list(f"{local.layout.base}/feed/"):
+        await local.store.delete(key)
+    assert await other.runs.list() == []  # its entry is lost ...
+    away = minute(datetime.now(UTC) - timedelta(days=9))
+
+    def go_away(link):
+        link.run("UPDATE meta SET value = ? WHERE name = 'since'", (away,))
+
+    await other.runs.catalog.ask(go_away)
+    assert await other.runs.list() == []  # ... which it need not know, if nothing was dropped
+    await other.runs.catalog.ask(go_away)
+    await local.runs.fold_feed(timedelta(days=7))
+    assert ids(await other.runs.list()) == ["run-1"]
+
+
+async def test_one_unreadable_record_hides_no_other_and_is_counted(local, caplog):
+    for n in range(3):
+        await told(local.runs, reference(n))
+    key = local.runs._places.run(reference(1))
+    await local.store.put(key, b"{")
+    await local.runs.reindex()
+    assert ids(await local.runs.list()) == ["run-0", "run-2"]
+    assert (await local.runs.stats()).unreadable == 1
+    assert key in caplog.text
+    await local.store.delete(key)
+    await told(local.runs, reference(1))
+    assert ids(await local.runs.list()) == ["run-0", "run-1", "run-2"]
+    assert (await local.runs.stats()).unreadable == 0
+
+
+async def test_two_followers_of_one_catalog_never_put_back_what_is_newer(tmp_path, clock):
+    opened = [StateBackend.open(tmp_path, clock=clock) for _ in range(3)]
+    for backend in opened:
+        await backend.start()
+    ref = reference()
+    for clock_now in range(1, 20):
+        await told(opened[0].runs, ref, clock=clock_now, workflow_type=f"T{clock_now}")
+        pages = await asyncio.gather(*(b.runs.list() for b in opened for _ in range(3)))
+        assert {page[0].clock for page in pages} == {clock_now}
+    assert (await opened[1].runs.stats()).by_type == {"T19": 1}
+    for backend in opened:
+        await backend.close()
+
+
+async def write_some(root, worker: int, number: int) -> None:
+    async with StateBackend.open(root) as backend:
+        for n in range(number):
+            ref = reference(worker * 1000 + n)
+            await told(backend.runs, ref)
+            await told(backend.runs, ref, **ended(ref, "failed" if n % 2 else "completed"))
+
+
+def writer_process(root, worker: int, number: int) -> None:
+    asyncio.run(write_some(root, worker, number))
+
+
+async def test_four_processes_write_while_a_fifth_lists(tmp_path):
+    number = 15
+    processes = [
+        SPAWN.Process(target=writer_process, args=(tmp_path, worker, number)) for worker in range(4)
+    ]
+    for process in processes:
+        process.start()
+    most = 0
+    async with StateBackend.open(tmp_path) as backend:
+        while any(process.is_alive() for process in processes):
+            found = len(await backend.runs.list(limit=None))
+            assert found >= most
+            most = found
+            assert (await backend.runs.stats()).total >= found
+            await asyncio.sleep(0.02)
+        assert [process.exitcode for process in processes] == [0] * 4
+        stats = await backend.runs.stats()
+        assert stats.by_status == {"completed": 2 * number, "failed": 2 * number}
+        assert len(await backend.runs.list(limit=None)) == 4 * number
+
+
+def test_a_feed_can_be_used_from_several_event_loops(tmp_path):
+    backend = StateBackend.open(tmp_path)
+    asyncio.run(backend.start())
+
+    def listed() -> list[str]:
+        return ids(asyncio.run(_list(backend)))
+
+    for n in range(3):
+        asyncio.run(told(backend.runs, reference(n)))
+        assert len(listed()) == n + 1
+    asyncio.run(backend.close())
+
+
+async def _list(backend):
+    return await backend.runs.list()
+
+
+async def test_what_took_long_is_announced_once_more(local, monkeypatch):
+    monkeypatch.setattr(feed_module, "LATE", -1.0)
+    await told(local.runs, reference())
+    assert len(await local.store.list(f"{local.layout.base}/feed/")) == 2
+
+
+async def test_a_process_knows_what_it_has_made(local):
+    feed: Feed = local.runs.feed
+    await told(local.runs, reference())
+    (writer,) = await feed.writers("")
+    assert feed.is_written(Place(writer, 1, 0))
+    assert not feed.is_written(Place(writer, 1, 1))
+
+
+async def test_questions_that_come_together_share_their_looks_into_the_feed(local, monkeypatch):
+    await told(local.runs, reference())
+    await local.runs.list()
+    looked = 0
+    writers = Feed.writers
+
+    async def counted(self, after):
+        nonlocal looked
+        looked += 1
+        return await writers(self, after)
+
+    monkeypatch.setattr(Feed, "writers", counted)
+    started = time.monotonic()
+    await asyncio.gather(*(local.runs.list() for _ in range(100)))
+    assert looked == 1, time.monotonic() - started
