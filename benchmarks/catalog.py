@@ -154,18 +154,25 @@ def _micros(moment: datetime) -> int:
     return int(moment.timestamp() * 1_000_000)
 
 
-async def measure(number: int, url: str, catalog: str | None) -> dict[str, float]:
-    """Return the median milliseconds of each question."""
-    found = {}
-    async with StateBackend.open(url, catalog=catalog) as backend:
-        for name, question in questions(number).items():
-            times = []
-            for _ in range(REPEATS):
+async def measure(sizes: list[int], urls: list[str], catalog: str | None) -> None:
+    """Ask each question of all catalogs in turn, and print the medians."""
+    backends = [StateBackend.open(url, catalog=catalog) for url in urls]
+    for backend in backends:
+        await backend.start()
+    asked = [questions(size) for size in sizes]
+    print(f"{'median ms':28}", *(f"{size:>10}" for size in sizes), f"{'ratio':>7}")
+    for name in asked[0]:
+        times: list[list[float]] = [[] for _ in sizes]
+        for _ in range(REPEATS):
+            for place, backend in enumerate(backends):
                 begun = time.perf_counter()
-                await question(backend.runs)
-                times.append((time.perf_counter() - begun) * 1000)
-            found[name] = statistics.median(times)
-    return found
+                await asked[place][name](backend.runs)
+                times[place].append((time.perf_counter() - begun) * 1000)
+        medians = [statistics.median(found) for found in times]
+        ratio = medians[-1] / medians[0]
+        print(f"{name:28}", *(f"{value:>10.2f}" for value in medians), f"{ratio:>7.2f}", flush=True)
+    for backend in backends:
+        await backend.close()
 
 
 async def main() -> None:
@@ -174,17 +181,12 @@ async def main() -> None:
     parser.add_argument("sizes", nargs="*", type=int, default=[1000, 10_000])
     parser.add_argument("--postgresql", metavar="URL")
     options = parser.parse_args()
-    results = []
-    for size in options.sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            seconds = await build(size, folder, options.postgresql)
+    with tempfile.TemporaryDirectory() as folder:
+        urls = [f"{folder}/{size}" for size in options.sizes]
+        for size, url in zip(options.sizes, urls, strict=True):
+            seconds = await build(size, url, options.postgresql)
             print(f"{size} runs in {seconds:.1f} s", flush=True)
-            results.append(await measure(size, folder, options.postgresql))
-    print(f"{'median ms':28}", *(f"{size:>10}" for size in options.sizes), f"{'ratio':>7}")
-    for name in results[0]:
-        times = [result[name] for result in results]
-        ratio = times[-1] / times[0]
-        print(f"{name:28}", *(f"{value:>10.2f}" for value in times), f"{ratio:>7.2f}")
+        await measure(options.sizes, urls, options.postgresql)
 
 
 if __name__ == "__main__":
