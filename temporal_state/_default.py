@@ -26,6 +26,7 @@ def configure(
     limits: Limits = DEFAULT_LIMITS,
     clock: Clock = utc_now,
     transform: Transform | Sequence[Transform] | None = None,
+    catalog: str | os.PathLike[str] | None = None,
 ) -> StateBackend:
     """Set the process's default backend, and return it.
 
@@ -38,7 +39,13 @@ def configure(
     global _default  # noqa: PLW0603 one default per process is the point
     if not isinstance(backend, StateBackend):
         backend = StateBackend.open(
-            backend, app=app, tenant=tenant, limits=limits, clock=clock, transform=transform
+            backend,
+            app=app,
+            tenant=tenant,
+            limits=limits,
+            clock=clock,
+            transform=transform,
+            catalog=catalog,
         )
     elif transform is not None:  # who asks for encryption must not go without in silence
         raise ConfigurationError(

@@ -8,7 +8,7 @@ from temporal_state.runs.catalog import _sql
 from temporal_state.runs.catalog._answers import Stats, StepStats
 from temporal_state.runs.catalog._link import Link
 from temporal_state.runs.catalog._rows import HOUR, LEVELS, Sums
-from temporal_state.runs.catalog._select import FIRST, LAST, Filter, Part, select
+from temporal_state.runs.catalog._select import FIRST, INDEXED, LAST, Filter, Part, select
 
 FEW = 2000
 DAY = 24 * HOUR
@@ -47,6 +47,10 @@ def _planned(link: Link, wanted: Filter, part: Part) -> tuple[Filter, Part]:
     if len(wanted.labels) > 1:
         rarest = sorted(wanted.labels, key=lambda label: number(_sql.COUNT_LABEL, label))
         wanted = replace(wanted, labels=tuple(rarest))
+    if wanted.labels and number(_sql.COUNT_LABEL, wanted.labels[0]) > FEW:
+        values = {name: getattr(wanted, name) for name in INDEXED}
+        counts = [number(_sql.count_by(n), v) for n, v in values.items() if v is not None]
+        part = replace(part, few_runs=min(counts, default=FEW + 1) <= FEW)
     return wanted, part
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 FIRST, LAST = -(2**62), 2**62
+INDEXED = ("workflow_type", "workflow_id", "parent", "chain", "kind")
 
 Query: TypeAlias = tuple[str, list[Any]]
 Condition: TypeAlias = tuple[str, tuple[Any, ...]]
@@ -68,6 +69,7 @@ class Part:
         after: Only those behind this place, a time and what tells runs of one time apart.
         by_end: In the order of their ends, not of their starts.
         few_ends: Few runs ended in the window, so it is cheapest to begin with those.
+        few_runs: Few runs have one of the columns, so their metadata is looked at last.
     """
 
     limit: int | None
@@ -75,6 +77,7 @@ class Part:
     after: tuple[int, int] | None = None
     by_end: bool = False
     few_ends: bool = False
+    few_runs: bool = False
 
 
 def select(wanted: Filter, part: Part) -> Query:
@@ -107,7 +110,7 @@ def _united(wanted: Filter, part: Part, time: str) -> Query:
 
 def _one(wanted: Filter, part: Part, time: str) -> Query:
     """Return a query for id, time and tie of all that is wanted."""
-    source = "l" if wanted.labels and not part.by_end else "r"
+    source = "l" if wanted.labels and not (part.by_end or part.few_runs) else "r"
     conditions = [
         *_joined(wanted, source),
         *_equal(wanted),
@@ -148,7 +151,7 @@ def _joined(wanted: Filter, source: str) -> Iterator[Condition]:
 def _equal(wanted: Filter) -> Iterator[Condition]:
     for status in wanted.statuses:
         yield "r.status = ?", (status,)
-    for name in ("workflow_type", "workflow_id", "parent", "parent_run", "chain", "kind"):
+    for name in (*INDEXED, "parent_run"):
         value = getattr(wanted, name)
         if value is not None:
             yield f"r.{name} = ?", (value,)

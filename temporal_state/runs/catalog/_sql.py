@@ -135,3 +135,11 @@ COUNT_ENDED = (
     "SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE namespace = ? AND ended IS NOT NULL "
     "AND ended >= ? AND ended < ? LIMIT ?) AS found"
 )
+
+
+def count_by(name: str) -> str:
+    """Return the query that counts the runs with a value in a column that has an index."""
+    return (
+        f"SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE namespace = ? AND {name} = ? "  # noqa: S608 a name of ours
+        "LIMIT ?) AS found"
+    )
