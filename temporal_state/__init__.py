@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from temporal_state.errors import (
         BatchError,
+        ChangedItemsError,
         ConfigurationError,
         ConflictError,
         ContextError,
@@ -56,6 +57,7 @@ with workflow.unsafe.imports_passed_through():
 __all__ = [
     "Adoption",
     "BatchError",
+    "ChangedItemsError",
     "Checkpoint",
     "CodecTransform",
     "Compressed",

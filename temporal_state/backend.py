@@ -37,7 +37,16 @@ from temporal_state.documents import (
     utc_now,
 )
 from temporal_state.errors import ConfigurationError
-from temporal_state.runs import Catalog, Feed, OwnDocuments, Runs, Seal, Snapshots, home_of
+from temporal_state.runs import (
+    Catalog,
+    Feed,
+    OwnDocuments,
+    Positions,
+    Runs,
+    Seal,
+    Snapshots,
+    home_of,
+)
 from temporal_state.storage import LocalStore, ObjectStore, Transform, TransformedStore, open_store
 
 T = TypeVar("T")
@@ -68,6 +77,7 @@ class StateBackend:
         system: Its state that belongs to no run, such as watermarks.
         credentials: Its documents that say where secrets lie.
         own_documents: The own documents of its runs.
+        positions: How far loops over items in its activities have come.
         runs: The records of its runs.
         snapshots: States of documents and runs that are kept under a name.
         audit: Who deleted and restored what.
@@ -94,6 +104,7 @@ class StateBackend:
         self.system = SystemState(self.documents)
         self.credentials = Credentials(self.documents)
         self.own_documents = OwnDocuments(engine, layout)
+        self.positions = Positions(engine, layout)
         feed = Feed(engine, layout)
         patience = limits.operation_timeout.total_seconds()
         self._catalog = Catalog(

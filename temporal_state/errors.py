@@ -10,6 +10,7 @@ whether trying again can help: that decides what Temporal retries.
     │   └── SecretRefusedError                 ... or a raw secret where only references may be
     ├── InvalidDocumentError (ValueError)      a document that does not fit the model asked for
     ├── TooLargeError (ValueError)             a document or result over its size limit
+    ├── ChangedItemsError (ValueError)         items that are not those the loop began with
     ├── NotRecordedError (LookupError)         a run, or a value of it, that the record lacks
     ├── NotFoundError (LookupError)            what was named to be worked on is not there
     ├── SecretUnavailableError (RuntimeError)  a reference whose secret was not given out
@@ -32,6 +33,7 @@ from typing import Any, ClassVar, Self
 
 __all__ = [
     "BatchError",
+    "ChangedItemsError",
     "ConfigurationError",
     "ConflictError",
     "ContextError",
@@ -106,6 +108,10 @@ class InvalidDocumentError(StateError, ValueError):
 
 class TooLargeError(StateError, ValueError):
     """A document, argument or result is over its size limit; the message has both sizes."""
+
+
+class ChangedItemsError(StateError, ValueError):
+    """The items of a loop that goes on are not those that it began with."""
 
 
 class NotRecordedError(StateError, LookupError):

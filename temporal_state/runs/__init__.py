@@ -9,6 +9,7 @@ from temporal_state.runs._listed import Listed
 from temporal_state.runs._merge import Json
 from temporal_state.runs._own import ChainRef, OwnDocument, OwnDocuments
 from temporal_state.runs._patch import Patch
+from temporal_state.runs._positions import LoopRef, Position, Positions
 from temporal_state.runs._records import CLOSED, Checkpoint, Failure, Progress, Run, Step, Value
 from temporal_state.runs._refs import RunRef
 from temporal_state.runs._snapshots import Snapshot, Snapshots
@@ -34,9 +35,12 @@ __all__ = [
     "Home",
     "Json",
     "Listed",
+    "LoopRef",
     "OwnDocument",
     "OwnDocuments",
     "Patch",
+    "Position",
+    "Positions",
     "Progress",
     "Recorded",
     "Run",

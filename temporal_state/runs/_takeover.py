@@ -47,6 +47,7 @@ class Recorded:
         lineage: By what its changes are named: its own run id, or that of the run it resumed.
         home: Whose document its own is.
         limited: Whether later steps are left out, because they are to be done again.
+        former: The same of the run that this one resumed.
     """
 
     run: Run
@@ -54,10 +55,22 @@ class Recorded:
     lineage: str
     home: ChainRef
     limited: bool
+    former: "Recorded | None" = None
 
     def step(self, content: str) -> Step | None:
         """Return the step that a call with this content was."""
         return self.steps.get(step_key(self.run.original, content))
+
+    def unfinished(self, content: str) -> Sequence[str]:
+        """Return the keys of a call in this run and those before it, the latest first.
+
+        Only back to where it had completed, or is to be done again as a whole.
+        """
+        step = self.step(content)
+        if (step is None and self.limited) or (step is not None and step.status == "completed"):
+            return []
+        former = [] if self.former is None else self.former.unfinished(content)
+        return [step_key(self.run.original, content), *former]
 
 
 class Takeover:
@@ -90,6 +103,7 @@ class Takeover:
             run.original if former is None else former.lineage,
             await self.home_of(run),
             limited=before is not None,
+            former=former,
         )
 
     async def home_of(self, run: Run) -> ChainRef:

@@ -31,6 +31,7 @@ from temporal_state.documents import (
 )
 from temporal_state.runs import Source
 from temporal_state.state._context import lineage_here, perform_here, report_progress
+from temporal_state.state._items import Items, SyncItems, resumable
 from temporal_state.state._store import StateStore, build_state_store_path, seconds
 from temporal_state.state._transaction import transaction
 from temporal_state.temporal import BEFORE_ACK, NEVER_REUSE, STEP_NAME, UNRECORDED
@@ -47,7 +48,9 @@ from temporal_state.temporal.requests import (
 )
 
 __all__ = [
+    "Items",
     "StateStore",
+    "SyncItems",
     "append",
     "before_ack",
     "build_state_store_path",
@@ -62,6 +65,7 @@ __all__ = [
     "progress",
     "read",
     "replace",
+    "resumable",
     "resumed_from",
     "save",
     "set",

@@ -1,5 +1,6 @@
 """One call, three contexts: the single place that asks where it is called from."""
 
+import asyncio
 from datetime import datetime
 from typing import Any
 
@@ -62,6 +63,29 @@ def lineage_here() -> Lineage:
         return WorkflowRun.lineage_here()
     call = CURRENT_CALL.get(None) if activity.in_activity() else None
     return call.header.lineage if call is not None and call.header is not None else Lineage()
+
+
+def attempt_here() -> ActivityCall:
+    """Return the attempt of an activity that the calling code runs for.
+
+    Raises:
+        ContextError: It runs for none.
+    """
+    call = _call() if activity.in_activity() and not workflow.in_workflow() else None
+    if call is None:
+        raise ContextError(
+            "a resumable loop belongs to an activity, and none whose worker has the StatePlugin is "
+            "known here: call this in one; workflow code resumes by itself, and needs no such loop"
+        )
+    return call
+
+
+def is_on_loop(call: ActivityCall) -> bool:
+    """Return whether the calling code runs on the event loop of the activity's worker."""
+    try:
+        return asyncio.get_running_loop() is call.loop
+    except RuntimeError:
+        return False
 
 
 def _call() -> ActivityCall | None:

@@ -15,6 +15,9 @@ from temporalio import activity, workflow
 from temporal_state import state
 from temporal_state.documents import Document, Page, SystemValue
 from temporal_state.errors import ContextError
+from temporal_state.state._context import attempt_here
+from temporal_state.state._items import SyncItems
+from temporal_state.state._sources import Check, SyncSource
 from temporal_state.temporal import CURRENT_CALL
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "progress",
     "read",
     "replace",
+    "resumable",
     "save",
     "set",
     "system",
@@ -179,6 +183,29 @@ class system:  # noqa: N801 it stands for a module
     def get(key: str) -> SystemValue | None:
         """See `state.system.get`."""
         return call(state.system.get(key))
+
+
+def resumable(
+    items: SyncSource[T],
+    *,
+    every: int = 100,
+    interval: timedelta = timedelta(seconds=5),
+    name: str | None = None,
+    initial: Any = None,
+    check: Check = "length",
+) -> SyncItems[T]:
+    """Return items for ``for``; see `state.resumable`."""
+    _loop()
+    return SyncItems(
+        attempt_here(),
+        items,
+        wait=call,
+        every=every,
+        interval=interval,
+        name=name,
+        initial=initial,
+        check=check,
+    )
 
 
 def _loop() -> asyncio.AbstractEventLoop:

@@ -3,6 +3,7 @@
 from temporal_state.temporal._activities import ACTIVITIES
 from temporal_state.temporal._call import CURRENT_CALL, ActivityCall
 from temporal_state.temporal._capture import Capture, Redact
+from temporal_state.temporal._keeper import Keeper
 from temporal_state.temporal._lineage import Lineage
 from temporal_state.temporal._names import STEP_NAME
 from temporal_state.temporal._plugin import StatePlugin
@@ -23,6 +24,7 @@ __all__ = [
     "ActivityCall",
     "Capture",
     "CodecTransform",
+    "Keeper",
     "Lineage",
     "Recording",
     "Redact",

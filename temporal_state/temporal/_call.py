@@ -7,7 +7,7 @@ worker's wall clock, so the workflow's time comes along in the header.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,8 +17,9 @@ from temporalio import activity
 
 from temporal_state.backend import StateBackend
 from temporal_state.documents import Caller, Token, dumps, utc_now
-from temporal_state.runs import ChainRef, digest, step_key
+from temporal_state.runs import ChainRef, LoopRef, digest, step_key
 from temporal_state.temporal._call_header import CallHeader
+from temporal_state.temporal._loops import Loops
 from temporal_state.temporal._names import Occurrences
 from temporal_state.temporal._wire import ACTIVITY_PREFIX, pause_after
 from temporal_state.temporal.requests import Request
@@ -31,6 +32,7 @@ class ActivityCall:
     Attributes:
         home: Whose own document it is, if its run goes on with another's.
         lineage: By what changes are named, if its run goes on with another's.
+        former: By what loops of the same call are found in the runs that this one resumes.
     """
 
     backend: StateBackend
@@ -43,6 +45,8 @@ class ActivityCall:
     report: Callable[[dict[str, Any]], None] | None = None
     home: ChainRef | None = None
     lineage: str | None = None
+    former: Sequence[str] = ()
+    loops: Loops = field(default_factory=Loops)
 
     def now(self) -> datetime:
         """Return the present time by Temporal's clock."""
@@ -96,12 +100,26 @@ class ActivityCall:
     def _is_ours(self) -> bool:
         return self.info.activity_type.startswith(ACTIVITY_PREFIX)
 
+    def run_id(self) -> str:
+        """Return the run that this is an attempt of."""
+        return self.info.workflow_run_id or self.info.activity_run_id or ""
+
+    def loop_refs(self, name: str) -> Sequence[LoopRef]:
+        """Return where the position of a loop lies: of this run, then of those it resumes."""
+        info = self.info
+        namespace = info.workflow_namespace or info.namespace
+        home = self.own() or ChainRef(namespace, info.workflow_id or "", self.run_id())
+        return [LoopRef(home, call, name) for call in (self._own_step(), *self.former)]
+
     def _step(self) -> str:
+        if self.header is not None and self.lineage is not None:
+            return step_key(self.lineage, self.header.content)
+        return self._own_step()
+
+    def _own_step(self) -> str:
         if self.header is not None:
-            if self.lineage is not None:
-                return step_key(self.lineage, self.header.content)
             return self.header.step
-        run = self.info.workflow_run_id or self.info.activity_run_id or ""
+        run = self.run_id()
         # An activity id can be used again by a later call, but not at the same time.
         return digest(run, self.info.activity_id, self.info.scheduled_time.isoformat())
 

@@ -95,8 +95,14 @@ class _ActivityInbound(ActivityInboundInterceptor):
             found = await self._root.reuse.find(call, self._attempt, input.fn)
             if found is not None:
                 return found
-            result = await recorded(self._attempt, super().execute_activity(input))
+            result = await recorded(self._attempt, self._execute(call, input))
             return await self._root.reuse.keep(self._attempt, call, input.fn, result)
+
+    async def _execute(self, call: ActivityCall, input: ExecuteActivityInput) -> Any:
+        try:
+            return await super().execute_activity(input)
+        finally:
+            await call.loops.settle()
 
 
 class _ActivityOutbound(ActivityOutboundInterceptor):

@@ -48,6 +48,8 @@ class Reuse:
         source = await self._join(call)
         if getattr(function, NEVER_REUSE, False):
             return None
+        if source is not None and call.header is not None:
+            call.former = source.unfinished(call.header.content)
         found = None if source is None else await self._of(source, call)
         if found is None and self._is_repeated(call) and self._is_acknowledged(call, function):
             found = await self._acknowledged(attempt)
