@@ -42,7 +42,6 @@ class _Loop:
             initial=initial,
         )
         self._reader = Reader(items, check, self._keeper)
-        self._digest = self._reader.digest is not None
         self._entered = False
 
     @property
@@ -86,14 +85,6 @@ class _Loop:
         if not self._keeper.loaded:
             self._reader.begin(await self._keeper.load())
 
-    def _take(self, item: Any) -> str | None:
-        self._keeper.in_hand = True
-        return self._reader.see(item)
-
-    def _done(self, digest: str | None) -> bool:
-        self._reader.digest = digest
-        return self._keeper.advance(digest)
-
 
 class Items(_Loop, Generic[T]):
     """Items for ``async for``, from the first on that was not done; see `state.resumable`."""
@@ -114,18 +105,22 @@ class Items(_Loop, Generic[T]):
         self._enter()
         await self._load()
         source = await self._reader.open_async()
-        keeper, take, done = self._keeper, self._take, self._done
+        keeper, reader = self._keeper, self._reader
         if isinstance(source, AsyncIterable):
             async for item in source:
-                digest = take(item)
+                digest = reader.see(item) if reader.digests else None
+                keeper.in_hand = True
                 yield item
-                if done(digest):
+                reader.digest = digest
+                if keeper.advance(digest):
                     await self._catch_up()
         else:
             for item in source:
-                digest = take(item)
+                digest = reader.see(item) if reader.digests else None
+                keeper.in_hand = True
                 yield item
-                if done(digest):
+                reader.digest = digest
+                if keeper.advance(digest):
                     await self._catch_up()
         if not keeper.reached[3]:
             keeper.end()
@@ -167,11 +162,13 @@ class SyncItems(_Loop, Generic[T]):
     def __iter__(self) -> Iterator[T]:
         self._enter()
         self._wait(self._load())
-        keeper, take, done = self._keeper, self._take, self._done
-        for item in self._reader.open():
-            digest = take(item)
+        keeper, reader = self._keeper, self._reader
+        for item in reader.open():
+            digest = reader.see(item) if reader.digests else None
+            keeper.in_hand = True
             yield item
-            if done(digest):
+            reader.digest = digest
+            if keeper.advance(digest):
                 self._catch_up()
         if not keeper.reached[3]:
             keeper.end()

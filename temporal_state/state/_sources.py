@@ -51,7 +51,8 @@ class Reader:
     """Reads past what is done, and checks that the source is still the same.
 
     Attributes:
-        digest: Of the items that were read, if that is what is checked.
+        digests: Whether the digest of the items is what is checked.
+        digest: Of the items that were read, if it is.
     """
 
     def __init__(self, items: Any, check: Check, keeper: Keeper) -> None:
@@ -60,7 +61,8 @@ class Reader:
         self._keeper = keeper
         self._position = Position()
         self._starts_anywhere = not isinstance(items, Iterable | AsyncIterable)
-        self.digest: str | None = "" if check == "digest" else None
+        self.digests = check == "digest"
+        self.digest: str | None = "" if self.digests else None
         if self._starts_anywhere and not callable(items):
             raise InvalidValueError(
                 f"items is of type {type(items).__name__}; give a sequence, an iterable, or a "
@@ -87,18 +89,18 @@ class Reader:
     @property
     def start(self) -> int:
         """Where a function is asked to start."""
-        return 0 if self._check == "digest" else self._position.done
+        return 0 if self.digests else self._position.done
 
     def from_sequence(self) -> Iterator[Any] | None:
         """Return the items that are not done, if they have an index and need not be read."""
         items = self._items
-        if isinstance(items, Sequence) and self._check != "digest":
+        if isinstance(items, Sequence) and not self.digests:
             return map(items.__getitem__, range(self._position.done, len(items)))
         return None
 
     def needs_no_items(self) -> bool:
         """Return whether all are done, and none need be read to check that."""
-        return self._position.complete and self._check != "digest"
+        return self._position.complete and not self.digests
 
     def open(self) -> Iterable[Any]:
         """Return the items that are not done."""
