@@ -114,8 +114,12 @@ class Layout:
     def loop(self, namespace: str, workflow_id: str, chain: str, call: str, name: str) -> Address:
         """Return the address of the position of a loop, beside its chain's own document."""
         id = f"{namespace}/{workflow_id}/{chain}/{call}/{name}"
-        folder = f"{self._own(namespace, workflow_id)}/{encode_name(chain)}/loops"
-        return Address("runs", id, f"{folder}/{encode_name(call)}/{encode_name(name)}.json")
+        folder = self.loops(namespace, workflow_id, chain)
+        return Address("runs", id, f"{folder}{encode_name(call)}/{encode_name(name)}.json")
+
+    def loops(self, namespace: str, workflow_id: str, chain: str) -> str:
+        """Return the prefix of the positions of all loops beside a chain's own document."""
+        return f"{self._own(namespace, workflow_id)}/{encode_name(chain)}/loops/"
 
     def _own(self, namespace: str, workflow_id: str) -> str:
         return f"{self.base}/runs/{encode_name(namespace)}/own/{encode_name(workflow_id)}"

@@ -71,7 +71,8 @@ class Deletion:
         await self.objects.delete([self.evaluations.key_of(value) for value in judged])
         await self.objects.delete(keys)
         if with_document:
-            await self.objects.delete([chain.address.key])
+            loops = self.own.layout.loops(run.namespace, run.workflow_id, run.chain)
+            await self.objects.delete([*await self.objects.keys(loops), chain.address.key])
         mark = self.places.started_by_hand(run.namespace, run.workflow_id, run.run_id)
         await self.objects.delete([mark, last])
         return deleted

@@ -539,6 +539,18 @@ async def test_a_reset_run_does_again_what_had_completed_and_goes_on_with_what_h
     assert seen == [0, 1, 2, *range(10, 16), 0, 1, 2, *range(15, 20)]
 
 
+async def test_positions_are_deleted_with_the_run_and_its_document(runner):
+    async def run() -> None:
+        assert [item async for item in state.resumable(range(5))] == [0, 1, 2, 3, 4]
+
+    await call(runner, run)
+    (position,) = positions(runner.backend)
+    assert (position["done"], position["complete"]) == (5, True)
+    (listed,) = await runner.backend.runs.list()
+    await runner.backend.runs.delete(listed.workflow_id)
+    assert positions(runner.backend) == []
+
+
 class Fails:
     """Two loops, of which the second fails as long as it is told to."""
 
