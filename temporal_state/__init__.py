@@ -48,9 +48,12 @@ with workflow.unsafe.imports_passed_through():
     from temporal_state.temporal import (
         CodecTransform,
         Recording,
+        Recover,
+        Recovery,
         ResumePlan,
         StatePlugin,
         plan_resume,
+        recover,
         resume,
     )
 
@@ -77,6 +80,8 @@ __all__ = [
     "Page",
     "PathTraversalError",
     "Recording",
+    "Recover",
+    "Recovery",
     "ResolvedCredential",
     "ResumePlan",
     "Run",
@@ -104,6 +109,7 @@ __all__ = [
     "errors",
     "open_store",
     "plan_resume",
+    "recover",
     "resume",
     "state",
 ]

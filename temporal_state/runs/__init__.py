@@ -1,6 +1,7 @@
 """Runs: what is kept of each workflow run, with or without Temporal at hand."""
 
 from temporal_state.runs._audit import Audit, AuditLine
+from temporal_state.runs._decode import to_checkpoint
 from temporal_state.runs._deletion import DeletedRun
 from temporal_state.runs._diff import CheckpointDiff
 from temporal_state.runs._digest import digest, step_key
@@ -13,15 +14,14 @@ from temporal_state.runs._positions import LoopRef, Position, Positions
 from temporal_state.runs._records import CLOSED, Checkpoint, Failure, Progress, Run, Step, Value
 from temporal_state.runs._refs import RunRef
 from temporal_state.runs._snapshots import Snapshot, Snapshots
-from temporal_state.runs._source import CONTINUED, Home, Source, home_from, source_from, to_json
+from temporal_state.runs._source import Home, Source, home_from, source_from, to_json
 from temporal_state.runs._spans import Span, SpanStatistics, span_statistics
 from temporal_state.runs._store import Runs
-from temporal_state.runs._takeover import Recorded, Takeover
+from temporal_state.runs._takeover import Recorded, Takeover, resolve
 from temporal_state.runs.catalog import Catalog, Feed, RunPage, Seal, Stats, StepStats, home_of
 
 __all__ = [
     "CLOSED",
-    "CONTINUED",
     "Audit",
     "AuditLine",
     "Catalog",
@@ -61,8 +61,10 @@ __all__ = [
     "digest",
     "home_from",
     "home_of",
+    "resolve",
     "source_from",
     "span_statistics",
     "step_key",
+    "to_checkpoint",
     "to_json",
 ]

@@ -97,6 +97,7 @@ def to_step(number: int, step: Json, attempt: Json | None) -> Step:
         result=optional_value(end.get("result")),
         error=None if end.get("status") == "completed" else to_failure(error),
         taken_over=bool(attempt.get("taken_over")),
+        never_reused=bool(attempt.get("never_reused")),
     )
 
 

@@ -130,6 +130,12 @@ class RunReader:
         value = optional_value((await self._read(self._places.result(ref, key))).get("result"))
         return value if value is not None and value.dropped is None else None
 
+    async def acknowledged_steps(self, ref: RunRef) -> frozenset[str]:
+        """Return the keys of the steps of which something was kept so."""
+        prefix = self._places.result(ref, "").removesuffix(".json")
+        keys = await self._objects.keys(prefix)
+        return frozenset(key.removeprefix(prefix).removesuffix(".json") for key in keys)
+
     async def document(
         self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
     ) -> dict[str, Any]:

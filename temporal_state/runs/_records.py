@@ -175,6 +175,7 @@ class Step:
         error: Why it failed, or why its newest attempt did.
         taken_over: Whether its result was taken over from the run that this one resumes, or from an
             attempt before, instead of running it.
+        never_reused: Whether its activity says that it is run again in a resumed run.
     """
 
     number: int
@@ -195,6 +196,7 @@ class Step:
     result: Value | None
     error: Failure | None
     taken_over: bool = False
+    never_reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

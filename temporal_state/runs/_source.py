@@ -11,8 +11,12 @@ from typing import Any, TypeAlias
 from temporal_state.runs._merge import Json
 from temporal_state.runs._own import ChainRef
 
-CONTINUED = "continued"
-"""In a way: the run that continued this one as new. Other parts are the content of a child call."""
+CONTINUED = "continued:"
+"""In a way, before a number: so many times on to the run that continued one as new.
+
+One part for any number, so that a chain without end has a short way. Other parts are the content of
+a child call.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ class Source:
         workflow_id: Of the run that was resumed.
         run_id: Of the run that was resumed.
         before: Only the results of its steps with a number below this; ``None`` for all.
-        way: From that run to this one's counterpart: contents of child calls, or `CONTINUED`.
+        way: From that run to this one's counterpart: contents of child calls, or `CONTINUED` with
+            a number.
     """
 
     namespace: str
@@ -36,6 +41,24 @@ class Source:
     def then(self, part: str) -> "Source":
         """Return the source one part further along the way."""
         return replace(self, way=(*self.way, part))
+
+    def continued(self) -> "Source":
+        """Return the source of the run that continues as new the one whose source this is."""
+        times = times_continued(self.way[-1]) if self.way else 0
+        way = self.way[:-1] if times else self.way
+        return replace(self, way=(*way, f"{CONTINUED}{times + 1}"))
+
+    def __post_init__(self) -> None:
+        names = (self.namespace, self.workflow_id, self.run_id, *self.way)
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{self!r} names no run")
+        if self.before is not None and not isinstance(self.before, int):
+            raise ValueError(f"{self!r} has no step number")
+
+
+def times_continued(part: str) -> int:
+    """Return how often a part of a way says to go on to a continued run; 0 if it is a child."""
+    return int(part.removeprefix(CONTINUED)) if part.startswith(CONTINUED) else 0
 
 
 Home: TypeAlias = ChainRef | Source
@@ -54,4 +77,8 @@ def source_from(value: Any) -> Source | None:
 
 def home_from(value: Any) -> Home | None:
     """Return the source or chain in JSON that may have one."""
-    return ChainRef(**value) if value is not None and "chain" in value else source_from(value)
+    if value is None or "chain" not in value:
+        return source_from(value)
+    if not all(isinstance(name, str) for name in value.values()):
+        raise ValueError(f"{value!r} names no chain")
+    return ChainRef(**value)

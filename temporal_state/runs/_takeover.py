@@ -1,20 +1,30 @@
 """Finding what another run has recorded, so that a resumed one need not do it again.
 
-Nothing found is no error: what is not known to be done is done.
+Nothing found on the way from the run that was resumed is no error: what is not known to be done is
+done. But that run itself must be there, since somebody has named it: without its record, or with
+another store than was meant, all would be done again in silence.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
+from temporal_state.errors import NotRecordedError
 from temporal_state.runs._digest import step_key
 from temporal_state.runs._own import ChainRef
 from temporal_state.runs._records import Run, Step
-from temporal_state.runs._source import CONTINUED, Home, Source
+from temporal_state.runs._source import Home, Source, times_continued
 
-KEPT = 16
+KEPT_BYTES = 64 * 1024 * 1024
+STEP_BYTES = 1024
+"""About what a step takes in memory beside its result."""
+
+PATIENCE = timedelta(seconds=2)
+NAP = 0.1
+MAX_FORMER = 1000
 
 
 class Reader(Protocol):
@@ -47,7 +57,7 @@ class Recorded:
         lineage: By what its changes are named: its own run id, or that of the run it resumed.
         home: Whose document its own is.
         limited: Whether later steps are left out, because they are to be done again.
-        former: The same of the run that this one resumed.
+        size: About how many bytes all this takes in memory.
     """
 
     run: Run
@@ -55,56 +65,104 @@ class Recorded:
     lineage: str
     home: ChainRef
     limited: bool
-    former: "Recorded | None" = None
+    size: int
 
     def step(self, content: str) -> Step | None:
         """Return the step that a call with this content was."""
         return self.steps.get(step_key(self.run.original, content))
 
-    def unfinished(self, content: str) -> Sequence[str]:
-        """Return the keys of a call in this run and those before it, the latest first.
-
-        Only back to where it had completed, or is to be done again as a whole.
-        """
-        step = self.step(content)
-        if (step is None and self.limited) or (step is not None and step.status == "completed"):
-            return []
-        former = [] if self.former is None else self.former.unfinished(content)
-        return [step_key(self.run.original, content), *former]
-
 
 class Takeover:
-    """Runs that others take over from, with their steps; the latest few are kept in memory."""
+    """Runs that others take over from, with their steps; the latest ones are kept in memory."""
 
     def __init__(self, runs: Reader) -> None:
         self._runs = runs
         self._known: OrderedDict[Source, asyncio.Task[Recorded | None]] = OrderedDict()
 
     async def recorded(self, source: Source) -> Recorded | None:
-        """Return what was recorded of a source; ``None`` if there is no such run."""
+        """Return what was recorded of a source; ``None`` if its way leads to no run.
+
+        Raises:
+            NotRecordedError: The run at the beginning of the way is not recorded.
+        """
         task = self._known.get(source)
         if task is None or _is_of_no_use(task):
             task = self._known[source] = asyncio.create_task(self._read(source))
         self._known.move_to_end(source)
-        while len(self._known) > KEPT:
-            self._known.popitem(last=False)
-        return await asyncio.shield(task)
+        found = await asyncio.shield(task)
+        self._forget()
+        return found
+
+    async def unfinished(self, recorded: Recorded, content: str) -> Sequence[str]:
+        """Return the keys of a call in a run and those that it resumed, the latest first.
+
+        Only back to where it had completed, or is to be done again as a whole.
+        """
+        keys: list[str] = []
+        former: Recorded | None = recorded
+        while former is not None and len(keys) < MAX_FORMER:
+            step = former.step(content)
+            if former.limited if step is None else step.status == "completed":
+                break
+            keys.append(step_key(former.run.original, content))
+            source = former.run.resumed_from
+            try:
+                former = None if source is None else await self.recorded(source)
+            except NotRecordedError:  # it has been dropped since
+                break
+        return keys
+
+    def _forget(self) -> None:
+        """Keep the latest ones that fit, and one in any case."""
+        room = KEPT_BYTES
+        newest, *others = reversed(self._known.items())
+        for source, task in [newest, *others]:
+            found = None if not task.done() or _is_of_no_use(task) else task.result()
+            room -= STEP_BYTES if found is None else found.size
+            if room < 0 and source != newest[0] and task.done():
+                del self._known[source]
 
     async def _read(self, source: Source) -> Recorded | None:
-        run = await resolve(self._runs, source)
+        run = await self._ended(source)
         if run is None:
             return None
-        former = None if run.resumed_from is None else await self.recorded(run.resumed_from)
         steps = await self._runs.steps(run.workflow_id, run_id=run.run_id, namespace=run.namespace)
         before = None if source.way else source.before
         return Recorded(
             run,
             {s.key: s for s in steps if s.key and (before is None or s.number < before)},
-            run.original if former is None else former.lineage,
+            await self._lineage(run),
             await self.home_of(run),
             limited=before is not None,
-            former=former,
+            size=sum(map(_size, steps)) + STEP_BYTES,
         )
+
+    async def _ended(self, source: Source) -> Run | None:
+        """Return a run once its record has its end, which may just be on its way to the store.
+
+        A run that nobody has seen end has no end, so this does not wait for long.
+        """
+        naps = PATIENCE.total_seconds() / NAP
+        while (run := await resolve(self._runs, source)) is not None:
+            if run.ended is not None or naps <= 0:
+                break
+            naps -= 1
+            await asyncio.sleep(NAP)
+        return run
+
+    async def _lineage(self, run: Run) -> str:
+        for _ in range(MAX_FORMER):
+            source = run.resumed_from
+            if source is None:
+                break
+            try:
+                former = await resolve(self._runs, source)
+            except NotRecordedError:  # it has been dropped since; its name is still known
+                return source.run_id if not source.way else run.original
+            if former is None:
+                break
+            run = former
+        return run.original
 
     async def home_of(self, run: Run) -> ChainRef:
         """Return whose document a run's own document is."""
@@ -119,6 +177,11 @@ class Takeover:
         return None if found is None else found.home
 
 
+def _size(step: Step) -> int:
+    data = None if step.result is None else step.result.data
+    return STEP_BYTES + len(data or b"")
+
+
 def _is_of_no_use(task: "asyncio.Task[Recorded | None]") -> bool:
     if task.get_loop() is not asyncio.get_running_loop():
         return True
@@ -126,23 +189,43 @@ def _is_of_no_use(task: "asyncio.Task[Recorded | None]") -> bool:
 
 
 async def resolve(runs: Reader, source: Source) -> Run | None:
-    """Return the run at the end of a source's way, if there is one."""
+    """Return the run at the end of a source's way, if there is one.
+
+    Raises:
+        NotRecordedError: The run at the beginning is not recorded.
+    """
     found = await runs.get(source.workflow_id, run_id=source.run_id, namespace=source.namespace)
+    if found is None:
+        raise NotRecordedError(
+            f"run {source.run_id} of {source.workflow_id!r} in namespace {source.namespace!r}, "
+            "which this one resumes, is not in the worker's store: either its record was deleted, "
+            "or the worker has another store, app or tenant than the one who resumed it"
+        )
     before = source.before
     for part in source.way:
         if found is None:
             return None
-        if part == CONTINUED:
-            found = await _continued(runs, found)
+        times = times_continued(part)
+        if times:
+            found = await _continued(runs, found, times)
         else:
             found = await _child(runs, found, part, before)
         before = None
     return found
 
 
-async def _continued(runs: Reader, run: Run) -> Run | None:
+async def _continued(runs: Reader, run: Run, times: int) -> Run | None:
+    if run.ended is not None and run.status != "continued_as_new":
+        return None
     others = await runs.of_workflow(run.workflow_id, namespace=run.namespace)
     by_former = {other.continued_from: other for other in reversed(others)}
+    found: Run | None = run
+    for _ in range(times):
+        found = None if found is None else _next(by_former, found)
+    return found
+
+
+def _next(by_former: Mapping[str | None, Run], run: Run) -> Run | None:
     found = by_former.get(run.run_id)
     while found is not None and found.status != "continued_as_new":
         retry = by_former.get(found.run_id)

@@ -16,6 +16,8 @@ from temporal_state.runs._own import ChainRef
 from temporal_state.runs._patch import Patch, merge_record, merge_steps
 from temporal_state.runs._reader import RunReader
 from temporal_state.runs._refs import RunRef, chunk_of
+from temporal_state.runs._source import home_from
+from temporal_state.runs._takeover import Takeover
 from temporal_state.runs._values import digests_in, take_apart
 from temporal_state.runs.catalog._feed import Change, Feed
 
@@ -112,7 +114,9 @@ class RunWriter(RunReader):
         await self._forget(ref, dropped)
 
     async def _keep_document(self, ref: RunRef, header: Json) -> None:
-        chain = ChainRef(ref.namespace, ref.workflow_id, header["chain"])
+        home = home_from(header.get("home"))
+        known = None if home is None else await Takeover(self).home(home)
+        chain = known or ChainRef(ref.namespace, ref.workflow_id, header["chain"])
         document = await DocumentHandle(self.engine, self.own.one(chain).address).read()
         if document is None:
             return

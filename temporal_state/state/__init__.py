@@ -29,7 +29,7 @@ from temporal_state.documents import (
     plain_object,
     to_model,
 )
-from temporal_state.runs import Source
+from temporal_state.runs import Checkpoint, Source, to_checkpoint
 from temporal_state.state._context import lineage_here, perform_here, report_progress
 from temporal_state.state._items import Items, SyncItems, resumable
 from temporal_state.state._store import StateStore, build_state_store_path, seconds
@@ -39,6 +39,7 @@ from temporal_state.temporal.requests import (
     Append,
     Get,
     Increment,
+    LastCheckpoint,
     Merge,
     Patch,
     Previous,
@@ -58,6 +59,7 @@ __all__ = [
     "get",
     "increment",
     "keys",
+    "last_checkpoint",
     "load",
     "never_reuse",
     "patch",
@@ -216,6 +218,17 @@ async def previous() -> dict[str, Any]:
     """
     document: dict[str, Any] = await perform_here(Previous())
     return document
+
+
+async def last_checkpoint() -> Checkpoint | None:
+    """Return the newest checkpoint before this run, with the document at that moment.
+
+    It is one of its chain's runs before it, by which it was continued or retried; of the first run
+    of a chain, of the run that it resumes; else ``None``. In workflow code it is read once, and
+    stays what it was when the run is replayed.
+    """
+    found = await perform_here(LastCheckpoint(number=lineage_here().checkpoints))
+    return None if found is None else to_checkpoint(found, found["state"])
 
 
 def progress(done: float, total: float | None = None, message: str | None = None) -> None:

@@ -30,7 +30,7 @@ async def perform_here(request: Request) -> Any:
     if workflow.in_workflow():
         return await perform_in_workflow(request)
     if (call := _call()) is not None:
-        return await request.perform(Scope(call.backend, call.caller(request), call.own()))
+        return await request.perform(call.scope(request))
     return await request.perform(Scope(await open_default_backend(), Caller(), None))
 
 

@@ -15,6 +15,7 @@ from temporalio import activity, workflow
 from temporal_state import state
 from temporal_state.documents import Document, Page, SystemValue
 from temporal_state.errors import ContextError
+from temporal_state.runs import Checkpoint
 from temporal_state.state._context import attempt_here
 from temporal_state.state._items import SyncItems
 from temporal_state.state._sources import Check, SyncSource
@@ -26,6 +27,7 @@ __all__ = [
     "get",
     "increment",
     "keys",
+    "last_checkpoint",
     "load",
     "patch",
     "previous",
@@ -130,6 +132,11 @@ def append(
 def previous() -> dict[str, Any]:
     """See `state.previous`."""
     return call(state.previous())
+
+
+def last_checkpoint() -> Checkpoint | None:
+    """See `state.last_checkpoint`."""
+    return call(state.last_checkpoint())
 
 
 def load(model: type[M]) -> M:

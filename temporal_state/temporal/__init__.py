@@ -6,12 +6,15 @@ from temporal_state.temporal._capture import Capture, Redact
 from temporal_state.temporal._keeper import Keeper
 from temporal_state.temporal._lineage import Lineage
 from temporal_state.temporal._names import STEP_NAME
+from temporal_state.temporal._plan import ResumePlan, plan_resume
 from temporal_state.temporal._plugin import StatePlugin
 from temporal_state.temporal._recording import UNRECORDED, Recording
-from temporal_state.temporal._resume import ResumePlan, plan_resume, resume
-from temporal_state.temporal._reuse import BEFORE_ACK, NEVER_REUSE
+from temporal_state.temporal._recover import Recover, Recovery, recover
+from temporal_state.temporal._resume import resume
+from temporal_state.temporal._reuse import BEFORE_ACK
 from temporal_state.temporal._run import WorkflowRun
 from temporal_state.temporal._transform import CodecTransform
+from temporal_state.temporal._wire import NEVER_REUSE
 from temporal_state.temporal._workflow import perform_in_workflow
 
 __all__ = [
@@ -27,11 +30,14 @@ __all__ = [
     "Keeper",
     "Lineage",
     "Recording",
+    "Recover",
+    "Recovery",
     "Redact",
     "ResumePlan",
     "StatePlugin",
     "WorkflowRun",
     "perform_in_workflow",
     "plan_resume",
+    "recover",
     "resume",
 ]

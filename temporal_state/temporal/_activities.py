@@ -15,8 +15,8 @@ from temporal_state.errors import InvalidValueError, StateError
 from temporal_state.temporal._budget import INLINE
 from temporal_state.temporal._call import CURRENT_CALL
 from temporal_state.temporal._failures import to_application_error
-from temporal_state.temporal._wire import ACTIVITY_PREFIX, LARGE, from_raw, to_raw
-from temporal_state.temporal.requests import REQUESTS, Request, Scope
+from temporal_state.temporal._wire import ACTIVITY_PREFIX, LARGE, NEVER_REUSE, from_raw, to_raw
+from temporal_state.temporal.requests import REQUESTS, Request
 
 
 def _activity(kind: type[Request]) -> Callable[[RawValue], Any]:
@@ -29,6 +29,8 @@ def _activity(kind: type[Request]) -> Callable[[RawValue], Any]:
             raise to_application_error(error, final=call.is_out_of_time()) from error
 
     operation.__doc__ = kind.__doc__
+    if kind.never_reused:
+        setattr(operation, NEVER_REUSE, True)
     return operation
 
 
@@ -45,7 +47,7 @@ def _request(kind: type[Request], raw: RawValue) -> Request:
 
 async def _perform(request: Request) -> Any:
     call = CURRENT_CALL.get()
-    result = await request.perform(Scope(call.backend, call.caller(request), call.own()))
+    result = await request.perform(call.scope(request))
     if call.info.is_local and request.reading() is not None and len(dumps(result)) > INLINE:
         return LARGE
     return result

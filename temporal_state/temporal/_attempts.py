@@ -33,6 +33,7 @@ class Attempt:
     lane: RecordingLane
     ref: RunRef
     key: str
+    never_reused: bool = False
     known: Json = field(default_factory=dict)
     _beaten: float = 0.0
     _begun: asyncio.TimerHandle = field(init=False)
@@ -42,10 +43,12 @@ class Attempt:
         info = self.call.info
         self.known = {
             "attempt": info.attempt,
-            "started": to_text(self.call.now()),
+            "started": to_text(self.call.begun()),
             "worker": self.lane.worker,
             "status": "started",
         }
+        if self.never_reused:
+            self.known["never_reused"] = True
         loop = asyncio.get_running_loop()
         self._begun = loop.call_later(TELL_AFTER, _quietly, self._tell)
 

@@ -22,7 +22,7 @@ from temporal_state.temporal._call_header import CallHeader
 from temporal_state.temporal._loops import Loops
 from temporal_state.temporal._names import Occurrences
 from temporal_state.temporal._wire import ACTIVITY_PREFIX, pause_after
-from temporal_state.temporal.requests import Request
+from temporal_state.temporal.requests import CallingRun, Request, Scope
 
 
 @dataclass(slots=True)
@@ -48,12 +48,15 @@ class ActivityCall:
     former: Sequence[str] = ()
     loops: Loops = field(default_factory=Loops)
 
+    def begun(self) -> datetime:
+        """Return when the attempt began, by Temporal's clock."""
+        if self.info.is_local and self.header is not None:
+            return self.header.now
+        return self.info.started_time
+
     def now(self) -> datetime:
         """Return the present time by Temporal's clock."""
-        passed = timedelta(seconds=time.monotonic() - self.started)
-        if self.info.is_local and self.header is not None:
-            return self.header.now + passed
-        return self.info.started_time + passed
+        return self.begun() + timedelta(seconds=time.monotonic() - self.started)
 
     def is_out_of_time(self) -> bool:
         """Return whether another attempt would start after the time for all attempts.
@@ -78,6 +81,23 @@ class ActivityCall:
         if info.workflow_id is None and info.activity_run_id is not None:
             return ChainRef(namespace, info.activity_id, info.activity_run_id)
         return None
+
+    def run(self) -> CallingRun | None:
+        """Return the workflow run that this activity belongs to, if it is known."""
+        info, header = self.info, self.header
+        if header is None or info.workflow_id is None:
+            return None
+        return CallingRun(
+            info.workflow_namespace or info.namespace,
+            info.workflow_id,
+            info.workflow_run_id or "",
+            header.chain,
+            header.lineage.source,
+        )
+
+    def scope(self, request: Request) -> Scope:
+        """Return on what, on whose behalf and in which run ``request`` is performed."""
+        return Scope(self.backend, self.caller(request), self.own(), self.run())
 
     def caller(self, request: Request) -> Caller:
         """Return on whose behalf ``request`` is made: with this time, and its token."""

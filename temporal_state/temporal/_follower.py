@@ -55,12 +55,14 @@ class FollowerSettings:
         every: A checkpoint after so many closed steps, ...
         interval: ... and after this long, if any step was closed since.
         worker: The identity of this worker.
+        on_retry: Whether an attempt by the workflow's retry policy takes over from the one before.
     """
 
     capture: CaptureSettings
     every: int
     interval: timedelta
     worker: str
+    on_retry: bool = False
 
 
 @dataclass(slots=True)
@@ -85,9 +87,10 @@ class Follower:
     tell: Callable[[Patch, bool], None]
     """Takes what is new, and whether it is all that is known since the run's start."""
     notes: Notes = field(default_factory=Notes)
+    lineage: Lineage = field(default_factory=Lineage)
+    """Where the run comes from; whoever reads it from its start sets it before `see`."""
     _steps: int = 0
     _open: dict[Place, tuple[int, str, str | None]] = field(default_factory=dict)
-    _lineage: Lineage = field(default_factory=Lineage)
     _pauses: Pauses = field(default_factory=Pauses)
     _counts: Counter[str] = field(default_factory=Counter)
     _end: Json = field(default_factory=dict)
@@ -128,7 +131,7 @@ class Follower:
         for command in completion.successful.commands:
             if command.HasField("continue_as_new_workflow_execution"):
                 headers = command.continue_as_new_workflow_execution.headers
-                told = self._lineage.of_continued(self.notes.checkpoints)
+                told = self.lineage.of_continued(self.notes.checkpoints)
                 headers[HEADER].CopyFrom(told.to_payload())
         if act.is_replaying:
             patch.header = self._header(checkpoints)
@@ -170,8 +173,7 @@ class Follower:
         if settings.capture != "none":
             self._input = [captured("input", p, settings.limit) for p in start.arguments]
             self._start = started_with(start, settings.limit)
-        self._lineage = Lineage.of(start)
-        self.notes.checkpoints = self._lineage.checkpoints
+        self.notes.checkpoints = self.lineage.checkpoints
         self._checkpoint_time = self._now
 
     def _see_command(self, event: Scheduled | Closed | Ended | None, patch: Patch) -> None:
@@ -265,7 +267,7 @@ class Follower:
             "parent": vars(info.parent) if info.parent else None,
             "started": to_text(info.workflow_start_time),
             "lost": 0,
-            **self._lineage.to_json(),
+            **self.lineage.to_json(),
             "worker": self.settings.worker,
         }
 

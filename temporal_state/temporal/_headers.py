@@ -16,7 +16,7 @@ from temporalio.workflow import Info
 
 from temporal_state.runs import digest, step_key
 from temporal_state.temporal._call_header import CallHeader
-from temporal_state.temporal._lineage import Lineage
+from temporal_state.temporal._lineage import Lineage, attempt_before
 from temporal_state.temporal._names import STEP_NAME, Occurrences, digest_of_payloads
 from temporal_state.temporal._wire import HEADER
 
@@ -31,10 +31,11 @@ class HeaderWriter:
         lineage: What the run was told when it started.
     """
 
-    def __init__(self, info: Info, *, recorded: bool) -> None:
+    def __init__(self, info: Info, *, recorded: bool, on_retry: bool = False) -> None:
         self.keys: dict[tuple[str, int], str] = {}
         self.lineage = Lineage()
         self._info = info
+        self._on_retry = on_retry
         self._started = info.workflow_start_time if recorded else None
         self._calls = Occurrences()
         self._local: dict[int, tuple[str, str]] = {}
@@ -43,7 +44,9 @@ class HeaderWriter:
     def begin(self, act: WorkflowActivation) -> None:
         """Learn what the run is told, before its code runs."""
         if act.jobs and act.jobs[0].HasField("initialize_workflow"):
-            self.lineage = Lineage.of(act.jobs[0].initialize_workflow)
+            start = act.jobs[0].initialize_workflow
+            former = attempt_before(start, self._info) if self._on_retry else None
+            self.lineage = Lineage.of(start, former)
 
     def write(self, act: WorkflowActivation, completion: WorkflowActivationCompletion) -> None:
         """Write a header into each activity that the workflow has just scheduled."""
@@ -61,10 +64,13 @@ class HeaderWriter:
                 self._write_local(command.schedule_local_activity, now)
             elif command.HasField("start_child_workflow_execution"):
                 self._tell_child(command.start_child_workflow_execution)
-            elif command.HasField("continue_as_new_workflow_execution") and self.lineage.home:
+            elif command.HasField("continue_as_new_workflow_execution") and self._is_told():
                 # The follower writes the same, and its checkpoints' number, if the run has one.
                 told = self.lineage.of_continued(0).to_payload()
                 command.continue_as_new_workflow_execution.headers[HEADER].CopyFrom(told)
+
+    def _is_told(self) -> bool:
+        return self.lineage != Lineage()
 
     def _write(self, call: Any, now: datetime, content: str) -> None:
         key = self.keys["activity", call.seq] = self._key(content)

@@ -33,6 +33,7 @@ from temporal_state.storage import ObjectStore, Transform
 from temporal_state.temporal._activities import ACTIVITIES
 from temporal_state.temporal._interceptor import StateInterceptor
 from temporal_state.temporal._recording import Recording, RecordingLane
+from temporal_state.temporal._recover import Recover, recovering
 from temporal_state.temporal._run import WorkflowSettings
 from temporal_state.temporal._runner import following
 
@@ -58,6 +59,8 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         recording: What is recorded of each run, and how; ``None`` records nothing.
         operation_timeout: How long one operation that workflow code awaits may take, all retries
             included; then it raises.
+        recover: Which runs of a worker's task queue are resumed when the worker starts; it does not
+            wait for them, and goes on whatever becomes of them. By default none.
 
     ``tenant``, ``limits``, ``clock`` and ``transform`` are those of `StateBackend.open`; a
     `StateBackend` has its own.
@@ -74,6 +77,7 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         transform: Transform | Sequence[Transform] | None = None,
         recording: Recording | None = DEFAULT_RECORDING,
         operation_timeout: timedelta = timedelta(minutes=1),
+        recover: Recover | None = None,
     ) -> None:
         if isinstance(backend, StateBackend):
             _refuse_another_app(backend, app)
@@ -97,6 +101,7 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             attempt_timeout=backend.limits.operation_timeout + timedelta(seconds=5),
             operation_timeout=operation_timeout,
         )
+        self._recover = recover
         self._lane = RecordingLane(backend.runs, recording)
         self._interceptor = StateInterceptor(backend, settings, self._lane)
 
@@ -139,7 +144,8 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         await self._open(worker, next)
         try:
             self._lane.start(worker)
-            await next(worker)
+            async with recovering(worker, self.backend, self._recover):
+                await next(worker)
         finally:
             await self._lane.leave()
             await self.backend.close()

@@ -29,6 +29,8 @@ from temporal_state.temporal._values import restored
 log = logging.getLogger("temporal_state")
 
 UNRECORDED = "__temporal_state_unrecorded__"
+ACK_LIMIT = 2 * 1024 * 1024
+"""Most bytes of a result that is recorded before Temporal learns of it: what Temporal takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,10 @@ class Recording:
         exclude: Workflow types that are not recorded.
         before_ack: Whether the result of an activity is recorded before Temporal learns of it, so
             that an attempt that is repeated after a crash returns it: of all, or of those named.
-        ack_timeout: How long an activity waits for that at most.
+            It is kept up to `ACK_LIMIT` bytes, whatever ``capture_limit`` is.
+        ack_timeout: How long an activity waits for that at most, before and after it runs.
+        reuse_on_retry: Whether a workflow that is retried by its own retry policy takes over what
+            its attempts before have completed, as a resumed one does.
         checkpoint_every: A checkpoint after so many closed steps, ...
         checkpoint_interval: ... and after this long, if any step was closed since.
         flush_interval: What was seen waits at most this long before it is written.
@@ -58,6 +63,7 @@ class Recording:
     exclude: Collection[str] = ()
     before_ack: bool | Collection[str] = False
     ack_timeout: timedelta = timedelta(seconds=5)
+    reuse_on_retry: bool = False
     checkpoint_every: int = 10
     checkpoint_interval: timedelta = timedelta(seconds=30)
     flush_interval: timedelta = timedelta(milliseconds=500)
@@ -70,6 +76,10 @@ class Recording:
             raise ConfigurationError(f"capture={self.capture!r} is not 'results', 'none' or 'all'")
         if self.checkpoint_every < 1 or self.capture_limit < 0 or self.max_pending < 1:
             raise ConfigurationError(f"{self!r} has a limit below its least sensible value")
+        if self.capture == "none" and self.before_ack:
+            raise ConfigurationError(
+                "before_ack keeps results, and capture='none' keeps no values; choose one of them"
+            )
 
 
 class RecordingLane:
@@ -104,6 +114,7 @@ class RecordingLane:
             self.recording.checkpoint_every,
             self.recording.checkpoint_interval,
             self.worker,
+            self.recording.reuse_on_retry,
         )
         return Follower(det.info, settings, self.tell)
 
@@ -121,7 +132,7 @@ class RecordingLane:
 
     async def stored(self, ref: RunRef, payload: Payload, step: str) -> Json:
         """Return a result as it is kept."""
-        value = captured("result", payload, self.capture.limit, step)
+        value = captured("result", payload, max(self.capture.limit, ACK_LIMIT), step)
         return await ValueEncoder(
             self.capture, self._converter, asyncio.get_running_loop()
         ).encode_value(value, ref)

@@ -5,7 +5,6 @@ over; all else happens on the activities' side (see `_reuse`). So it works after
 after Temporal has dropped the history, and on another cluster: all it needs is the record.
 """
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,6 @@ from temporalio.client import (
     Interceptor,
     OutboundInterceptor,
     StartWorkflowInput,
-    WorkflowExecutionDescription,
-    WorkflowExecutionStatus,
     WorkflowHandle,
 )
 from temporalio.common import (
@@ -31,83 +28,16 @@ from temporalio.common import (
 )
 from temporalio.converter import decode_typed_search_attributes
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
 
 from temporal_state.backend import StateBackend
 from temporal_state.errors import ConflictError, NotRecordedError
-from temporal_state.runs import Run, Source, Step, Takeover, Value
+from temporal_state.runs import Run, Takeover, Value
 from temporal_state.temporal._lineage import Lineage
+from temporal_state.temporal._plan import ResumePlan, plan_resume
 from temporal_state.temporal._values import restored, to_payload
 from temporal_state.temporal._wire import HEADER
 
 log = logging.getLogger("temporal_state")
-
-PATIENCE = timedelta(seconds=5)
-NAP = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class ResumePlan:
-    """What resuming a run will do, before it is done.
-
-    Attributes:
-        run: The run that is resumed.
-        taken_over: Steps whose recorded result is returned instead of running them again.
-        repeated: Steps that completed, and will run again since no result of theirs was kept.
-        executed: Steps that had not completed, or are to be done again (``from_step``).
-        children: Child workflows: they start again, and their steps are resumed by the same rule.
-    """
-
-    run: Run
-    source: Source
-    taken_over: Sequence[Step]
-    repeated: Sequence[Step]
-    executed: Sequence[Step]
-    children: Sequence[Step]
-
-
-async def plan_resume(
-    client: Client,
-    backend: StateBackend,
-    workflow_id: str,
-    run_id: str | None = None,
-    *,
-    namespace: str | None = None,
-    from_step: int | None = None,
-) -> ResumePlan:
-    """Return what `resume` with the same arguments would do, and do nothing.
-
-    Raises:
-        NotRecordedError: There is no record of such a run.
-        ConflictError: The run is still open, or has completed and ``from_step`` is not given.
-    """
-    run = await _settled(client, backend, workflow_id, run_id, namespace or client.namespace)
-    if run.status in {"completed", "continued_as_new"} and from_step is None:
-        raise ConflictError(
-            f"run {run.run_id} of {workflow_id!r} is {run.status}, so there is nothing to resume; "
-            "give from_step= to do it again from one of its steps"
-        )
-    source = Source(run.namespace, run.workflow_id, run.run_id, from_step)
-    steps = await backend.runs.steps(workflow_id, run_id=run.run_id, namespace=run.namespace)
-    plan = ResumePlan(run, source, [], [], [], [])
-    for step in steps:
-        _sort(plan, step, again=from_step is not None and step.number >= from_step)
-    return plan
-
-
-def _sort(plan: ResumePlan, step: Step, *, again: bool) -> None:
-    if step.kind == "timer":
-        return
-    if step.kind == "child":
-        kind = plan.children
-    elif again or step.status != "completed":
-        kind = plan.executed
-    elif step.kind == "nexus" or step.result is None or step.result.dropped is not None:
-        kind = plan.repeated
-    else:
-        kind = plan.taken_over
-    assert isinstance(kind, list)
-    kind.append(step)
 
 
 async def resume(
@@ -118,6 +48,7 @@ async def resume(
     *,
     namespace: str | None = None,
     from_step: int | None = None,
+    lost: bool = False,
     args: Sequence[Any] | None = None,
     **options: Any,
 ) -> WorkflowHandle[Any, Any]:
@@ -134,17 +65,19 @@ async def resume(
         run_id: Which of its runs; by default the newest.
         namespace: Of the old run; by default the client's.
         from_step: Steps from this number on run again, whether or not they had completed.
+        lost: Resume also a run whose record has no end, and which Temporal does not know (any
+            more): you know that it runs nowhere.
         args: The new run's input, if it differs from the recorded one.
         **options: Of `Client.start_workflow`, where they differ: ``workflow``, ``id``,
             ``task_queue``, ``memo``, ``retry_policy`` and all others.
 
     Raises:
         NotRecordedError: There is no record of such a run, or none of its input.
-        ConflictError: A run of the workflow id is open; or this one completed and ``from_step`` is
-            not given.
+        ConflictError: A run of the workflow id is open, or has completed since; or this one
+            completed and ``from_step`` is not given.
     """
     plan = await plan_resume(
-        client, backend, workflow_id, run_id, namespace=namespace, from_step=from_step
+        client, backend, workflow_id, run_id, namespace=namespace, from_step=from_step, lost=lost
     )
     for step in plan.repeated:
         log.warning(
@@ -172,57 +105,18 @@ async def start(
     config["interceptors"] = [*config["interceptors"], told]
     workflow = options.pop("workflow", run.workflow_type)
     given = {**await _recorded_options(client, run), **options}
+    if plan.source.before is None:
+        # So of two who resume a run only one does, also if that one's has ended meanwhile.
+        given.setdefault("id_reuse_policy", WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
     try:
         return await Client(**config).start_workflow(
             workflow, args=await _input(client, run) if args is None else args, **given
         )
     except WorkflowAlreadyStartedError as error:
         raise ConflictError(
-            f"a run of {given['id']!r} is open; wait for its end or terminate it, or give id="
+            f"a run of {given['id']!r} is open, or has completed since; wait for its end or "
+            "terminate it, or give id="
         ) from error
-
-
-async def _settled(
-    client: Client, backend: StateBackend, workflow_id: str, run_id: str | None, namespace: str
-) -> Run:
-    """Return the record, once it has caught up with a run that Temporal knows to be closed."""
-    known = await _describe(client, workflow_id, run_id, namespace)
-    if known is not None and known.status == WorkflowExecutionStatus.RUNNING:
-        raise ConflictError(
-            f"run {known.run_id} of {workflow_id!r} is open, so there is nothing to resume; "
-            "terminate it first if it cannot end by itself"
-        )
-    run_id = known.run_id if known is not None else run_id
-    patience = PATIENCE.total_seconds() if known is not None else 0
-    deadline = asyncio.get_running_loop().time() + patience
-    while True:
-        run = await backend.runs.get(workflow_id, run_id=run_id, namespace=namespace)
-        if run is not None and run.ended is not None:
-            break
-        if asyncio.get_running_loop().time() > deadline:
-            break
-        await asyncio.sleep(NAP)
-    if run is None:
-        raise NotRecordedError(
-            f"there is no record of run {run_id or ''} of {workflow_id!r} in namespace "
-            f"{namespace!r} of {backend!r}; look at the store, the app and the namespace"
-        )
-    if run.kind != "workflow":
-        raise ConflictError(f"{workflow_id!r} is of kind {run.kind}; only workflows are resumed")
-    return run
-
-
-async def _describe(
-    client: Client, workflow_id: str, run_id: str | None, namespace: str
-) -> WorkflowExecutionDescription | None:
-    if client.namespace != namespace:
-        return None
-    try:
-        return await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
-    except RPCError as error:
-        if error.status == RPCStatusCode.NOT_FOUND:
-            return None
-        raise
 
 
 async def _input(client: Client, run: Run) -> Sequence[Any]:
@@ -240,7 +134,6 @@ async def _recorded_options(client: Client, run: Run) -> Mapping[str, Any]:
         "id": run.workflow_id,
         "task_queue": run.task_queue,
         "cron_schedule": run.cron or "",
-        "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         "id_conflict_policy": WorkflowIDConflictPolicy.FAIL,
     }
     if run.start is None:

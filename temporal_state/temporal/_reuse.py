@@ -2,29 +2,33 @@
 
 A resumed run schedules its activities as any run does; here, on the activity's side, the recorded
 result of the same call is returned instead of running it. So its history is an ordinary one. What
-another run has recorded is known by the content of the call. If the record cannot be read, the
-activity fails and is retried: nobody asked for it to be done twice.
+another run has recorded is known by the content of the call. If the record of a run that is resumed
+cannot be read, the activity fails and is retried: nobody asked for it to be done twice. An attempt
+of a run of its own goes on without, after ``ack_timeout``: a broken store is no reason to fail it.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
+from temporal_state.errors import InvalidValueError
 from temporal_state.runs import Recorded, RunRef, Runs, Step, Takeover, Value, step_key
 from temporal_state.temporal._attempts import Attempt
 from temporal_state.temporal._call import ActivityCall
 from temporal_state.temporal._recording import RecordingLane
-from temporal_state.temporal._wire import ACTIVITY_PREFIX
+from temporal_state.temporal._wire import ACTIVITY_PREFIX, HEADER, NEVER_REUSE
 
 log = logging.getLogger("temporal_state")
 
-NEVER_REUSE = "__temporal_state_never_reuse__"
 BEFORE_ACK = "__temporal_state_before_ack__"
+
+T = TypeVar("T")
 
 
 class Reuse:
@@ -34,6 +38,7 @@ class Reuse:
         self._runs = runs
         self._lane = lane
         self._takeover = Takeover(runs)
+        self._running: set[asyncio.Future[Any]] = set()
 
     async def find(
         self, call: ActivityCall, attempt: Attempt | None, function: Callable[..., Any]
@@ -43,14 +48,18 @@ class Reuse:
         Also makes the call go on with the document and the changes of the run that is resumed.
 
         Raises:
-            StoreError: Whether there is one cannot be read.
+            StoreError: Whether the run that is resumed has one cannot be read.
+            NotRecordedError: The run that is resumed is not in this store.
+            InvalidValueError: Which run is resumed cannot be read.
         """
         source = await self._join(call)
         if getattr(function, NEVER_REUSE, False):
+            if attempt is not None:
+                attempt.never_reused = True
             return None
-        if source is not None and call.header is not None:
-            call.former = source.unfinished(call.header.content)
         found = None if source is None else await self._of(source, call)
+        if found is None and source is not None and call.header is not None:
+            call.former = await self._takeover.unfinished(source, call.header.content)
         if found is None and self._is_repeated(call) and self._is_acknowledged(call, function):
             found = await self._acknowledged(attempt)
         if found is None:
@@ -69,24 +78,50 @@ class Reuse:
         if attempt is None or not self._is_acknowledged(call, function):
             return result
         payload = _payload_of(result)
-        seconds = self._lane.ack_timeout.total_seconds()
-        try:
-            async with asyncio.timeout(seconds):
-                value = await self._lane.stored(attempt.ref, payload, call.info.activity_type)
-                await self._runs.acknowledge(attempt.ref, attempt.key, value)
-        except Exception as error:  # noqa: BLE001 the activity is done, whatever became of its record
-            log.warning(
-                "the result of %s is not recorded before Temporal learns of it: %s",
-                call.info.activity_type,
-                str(error) or f"no answer from the store within {seconds:g} s",
-            )
+        what = f"the result of {call.info.activity_type} is not recorded before Temporal learns of"
+        # The activity is done, so a cancellation comes too late.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._in_time(self._acknowledge(attempt, payload), f"{what} it")
         return RawValue(payload)
+
+    async def _acknowledge(self, attempt: Attempt, payload: Payload) -> None:
+        value = await self._lane.stored(attempt.ref, payload, attempt.call.info.activity_type)
+        await self._runs.acknowledge(attempt.ref, attempt.key, value)
+
+    async def _in_time(self, operation: Coroutine[Any, Any, T], what: str) -> T | None:
+        """Return what ``operation`` does; after ``ack_timeout``, or if it fails, say ``what``.
+
+        It is not awaited any longer then, since a store may not heed a cancellation.
+        """
+        seconds = self._lane.ack_timeout.total_seconds()
+        task = asyncio.ensure_future(operation)
+        self._running.add(task)
+        task.add_done_callback(self._is_over)
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            task.cancel()
+            log.warning("%s: no answer from the store within %g s", what, seconds)
+        elif (error := task.exception()) is not None:
+            log.warning("%s: %s", what, error)
+        else:
+            return task.result()
+        return None
+
+    def _is_over(self, task: "asyncio.Future[Any]") -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # marks it as seen: nobody may wait for it any longer
 
     async def _join(self, call: ActivityCall) -> Recorded | None:
         header = call.header
         if header is None:
             return None
         lineage = header.lineage
+        if lineage.damaged:
+            raise InvalidValueError(
+                f"the header {HEADER!r} of this run, which says which run it resumes, cannot be "
+                "read; start it with resume(), by a client with the same data converter"
+            )
         if lineage.home is not None:
             call.home = await self._takeover.home(lineage.home)
         if lineage.source is None:
@@ -111,6 +146,10 @@ class Reuse:
     async def _acknowledged(self, attempt: Attempt | None) -> Payload | None:
         if attempt is None:
             return None
+        what = f"whether {attempt.call.info.activity_type} has a result is not known, so it runs"
+        return await self._in_time(self._read(attempt), what)
+
+    async def _read(self, attempt: Attempt) -> Payload | None:
         value = await self._runs.acknowledged(attempt.ref, attempt.key)
         if value is None:
             return None
@@ -124,6 +163,8 @@ class Reuse:
         name = call.info.activity_type
         if name.startswith(ACTIVITY_PREFIX):
             return False  # they leave tokens, which say the same
+        if not self._lane.capture.keeps("result"):
+            return False
         return getattr(function, BEFORE_ACK, False) or self._lane.acknowledges(name)
 
 

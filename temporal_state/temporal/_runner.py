@@ -45,6 +45,8 @@ class _FollowedInstance(WorkflowInstance):
             self._headers.begin(act)
         except Exception:
             log.exception("run %s does not know which run it takes over from", act.run_id)
+        if self._follower is not None:
+            self._follower.lineage = self._headers.lineage
         completion = self._inner.activate(act)
         try:
             self._headers.write(act, completion)
@@ -125,7 +127,8 @@ def _followed(
         follower = follow(det) if follow is not None else None
     except Exception:
         log.exception("run %s is not recorded by this worker", det.info.run_id)
-    headers = HeaderWriter(det.info, recorded=follower is not None)
+    on_retry = follower is not None and follower.settings.on_retry
+    headers = HeaderWriter(det.info, recorded=follower is not None, on_retry=on_retry)
     functions: dict[str, Callable[..., Any]] = {**det.extern_functions}
     functions[LINEAGE] = lambda: headers.lineage
     if follower is not None:

@@ -15,6 +15,8 @@ from temporal_state.documents import RESERVED_KEY, dumps, loads
 from temporal_state.errors import InvalidValueError
 
 HEADER = "temporal-state"
+NEVER_REUSE = "__temporal_state_never_reuse__"
+"""What an activity's function has if it is run again in a resumed run."""
 LARGE = {RESERVED_KEY: "too large for a local activity; read it with a regular one"}
 """What a local activity returns in place of a large result; no document has this key."""
 ACTIVITY_PREFIX = "temporal_state."

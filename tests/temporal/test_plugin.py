@@ -114,6 +114,7 @@ def test_every_operation_is_an_activity_of_its_name():
     operations |= {"key_get", "key_exists", "key_list", "key_set", "key_delete"}
     operations |= {"system_get", "system_set", "delete_execution_state"}
     operations |= {"patch", "increment", "append", "look", "commit"}
+    operations |= {"last_checkpoint"}
     assert names == {f"temporal_state.{operation}" for operation in operations}
 
 

@@ -6,7 +6,8 @@ perform on the spot. To add one, write a class with ``operation`` and ``perform`
 its family, and put it into `REQUESTS`: the plugin registers an activity for each.
 """
 
-from temporal_state.temporal.requests._base import Request, Scope
+from temporal_state.temporal.requests._base import CallingRun, Request, Scope
+from temporal_state.temporal.requests._checkpoints import LastCheckpoint
 from temporal_state.temporal.requests._documents import (
     Append,
     Delete,
@@ -40,6 +41,7 @@ REQUESTS: tuple[type[Request], ...] = (
     Exists,
     List,
     Previous,
+    LastCheckpoint,
     Set,
     Merge,
     Replace,
@@ -62,6 +64,7 @@ REQUESTS: tuple[type[Request], ...] = (
 __all__ = [
     "REQUESTS",
     "Append",
+    "CallingRun",
     "Commit",
     "Delete",
     "DeleteExecutionState",
@@ -74,6 +77,7 @@ __all__ = [
     "KeyGet",
     "KeyList",
     "KeySet",
+    "LastCheckpoint",
     "List",
     "Look",
     "Merge",

@@ -6,7 +6,26 @@ from typing import Any, ClassVar
 from temporal_state.backend import StateBackend
 from temporal_state.documents import Caller, dumps
 from temporal_state.errors import ContextError, TooLargeError
-from temporal_state.runs import ChainRef
+from temporal_state.runs import ChainRef, Source
+
+
+@dataclass(frozen=True, slots=True)
+class CallingRun:
+    """The run that an operation is performed in.
+
+    Attributes:
+        namespace: Temporal's namespace.
+        workflow_id: Its workflow id.
+        run_id: Its run id.
+        chain: The run id that the whole chain shares.
+        source: The run whose results it takes over.
+    """
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    chain: str
+    source: Source | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +35,14 @@ class Scope:
     Attributes:
         backend: Where.
         caller: On whose behalf: its time, the token of its change, how much may be returned.
-        chain: The chain of the calling run, if a run calls.
+        chain: The chain whose own document the calling run's is, if a run calls.
+        run: The calling run, if a run calls.
     """
 
     backend: StateBackend
     caller: Caller
     chain: ChainRef | None
+    run: CallingRun | None = None
 
     def own(self) -> ChainRef:
         """Return the chain of the calling run.
@@ -36,6 +57,20 @@ class Scope:
                 "started; elsewhere use StateStore or StateBackend.documents with an id"
             )
         return self.chain
+
+    def calling_run(self) -> CallingRun:
+        """Return the calling run.
+
+        Raises:
+            ContextError: No workflow run calls.
+        """
+        if self.run is None:
+            raise ContextError(
+                "a checkpoint before this run needs a workflow run, and none is known here: call "
+                "this in a workflow whose worker has the StatePlugin, or in an activity that such "
+                "a one started; elsewhere use StateBackend.runs.history"
+            )
+        return self.run
 
     def fitting(self, result: Any, what: str) -> Any:
         """Return the JSON ``result`` of a read, if it is small enough for its way back.
@@ -57,11 +92,13 @@ class Request:
         changes: Whether it changes something, so that it must be applied once.
         regular: Whether workflow code schedules a regular activity instead of a local one. That is
             part of the history of every workflow that uses it, so it never changes.
+        never_reused: Whether a resumed run performs it again, whatever was recorded of it.
     """
 
     operation: ClassVar[str]
     changes: ClassVar[bool] = False
     regular: ClassVar[bool] = False
+    never_reused: ClassVar[bool] = False
 
     @property
     def own_name(self) -> str | None:

@@ -1,0 +1,172 @@
+"""What resuming a run will do, found out before it is done: which run is meant, and its steps.
+
+Whether a run has ended is Temporal's to say, as long as it knows the run; what it has completed is
+the record's, which may come a moment later.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from temporal_state.backend import StateBackend
+from temporal_state.documents import utc_now
+from temporal_state.errors import ConflictError, NotRecordedError
+from temporal_state.runs import Run, RunRef, Source, Step
+from temporal_state.temporal._wire import ACTIVITY_PREFIX
+
+PATIENCE = timedelta(seconds=5)
+UNSEEN = timedelta(seconds=1)
+"""How long to wait for the record of an end that no worker sees, but what was before it."""
+UNSEEN_ENDS = {WorkflowExecutionStatus.TERMINATED, WorkflowExecutionStatus.TIMED_OUT}
+NAP = 0.1
+
+ENDS = {
+    WorkflowExecutionStatus.RUNNING: "running",
+    WorkflowExecutionStatus.COMPLETED: "completed",
+    WorkflowExecutionStatus.FAILED: "failed",
+    WorkflowExecutionStatus.CANCELED: "cancelled",
+    WorkflowExecutionStatus.TERMINATED: "terminated",
+    WorkflowExecutionStatus.CONTINUED_AS_NEW: "continued_as_new",
+    WorkflowExecutionStatus.TIMED_OUT: "timed_out",
+}
+"""A run's end in the record's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePlan:
+    """What resuming a run will do, before it is done.
+
+    Attributes:
+        run: The run that is resumed.
+        taken_over: Steps whose recorded result is returned instead of running them again.
+        repeated: Steps that completed, and will run again since no result of theirs was kept.
+        executed: Steps that had not completed, or are to be done again (``from_step``).
+        children: Child workflows: they start again, and their steps are resumed by the same rule.
+    """
+
+    run: Run
+    source: Source
+    taken_over: Sequence[Step]
+    repeated: Sequence[Step]
+    executed: Sequence[Step]
+    children: Sequence[Step]
+
+
+async def plan_resume(
+    client: Client,
+    backend: StateBackend,
+    workflow_id: str,
+    run_id: str | None = None,
+    *,
+    namespace: str | None = None,
+    from_step: int | None = None,
+    lost: bool = False,
+) -> ResumePlan:
+    """Return what `resume` with the same arguments would do, and do nothing.
+
+    Raises:
+        NotRecordedError: There is no record of such a run.
+        ConflictError: The run is still open, or has completed and ``from_step`` is not given.
+    """
+    run, status = await _settled(
+        client, backend, workflow_id, run_id, namespace or client.namespace
+    )
+    if status in {"completed", "continued_as_new"} and from_step is None:
+        raise ConflictError(
+            f"run {run.run_id} of {workflow_id!r} is {status}, so there is nothing to resume; "
+            "give from_step= to do it again from one of its steps"
+        )
+    if status == "running" and not lost:
+        raise ConflictError(
+            f"the record of run {run.run_id} of {workflow_id!r} has no end, and Temporal at "
+            f"{client.service_client.config.target_host} does not know the run (any more), so it "
+            "may be running elsewhere; give lost=True if you know that it is not"
+        )
+    source = Source(run.namespace, run.workflow_id, run.run_id, from_step)
+    steps = await backend.runs.steps(workflow_id, run_id=run.run_id, namespace=run.namespace)
+    ref = RunRef(run.namespace, run.workflow_id, run.run_id, run.started)
+    kept = await backend.runs.acknowledged_steps(ref)
+    plan = ResumePlan(run, source, [], [], [], [])
+    for step in steps:
+        if step.kind != "timer":
+            again = from_step is not None and step.number >= from_step
+            is_kept = (
+                step.key in kept and await backend.runs.acknowledged(ref, step.key) is not None
+            )
+            kind = plan.executed if again else _what_becomes_of(step, plan, is_kept=is_kept)
+            assert isinstance(kind, list)
+            kind.append(step)
+    return plan
+
+
+def _what_becomes_of(step: Step, plan: ResumePlan, *, is_kept: bool) -> Sequence[Step]:
+    if step.kind == "child":
+        return plan.children
+    if step.never_reused:
+        # Our own operations that say so look something up, which nobody need be warned of.
+        return plan.executed if step.name.startswith(ACTIVITY_PREFIX) else plan.repeated
+    if is_kept:
+        return plan.taken_over
+    if step.status != "completed":
+        return plan.executed
+    has_result = step.result is not None and step.result.dropped is None
+    return plan.taken_over if has_result and step.kind != "nexus" else plan.repeated
+
+
+async def _settled(
+    client: Client, backend: StateBackend, workflow_id: str, run_id: str | None, namespace: str
+) -> tuple[Run, str]:
+    """Return a closed run's record, once it has caught up, and what Temporal says of its end.
+
+    Where Temporal does not know the run, it is the record that says so.
+    """
+    known = await describe(client, workflow_id, run_id, namespace)
+    if known is not None and known.close_time is None:
+        raise ConflictError(
+            f"run {known.run_id} of {workflow_id!r} is open, so there is nothing to resume; "
+            "terminate it first if it cannot end by itself"
+        )
+    run_id = known.run_id if known is not None else run_id
+    deadline = asyncio.get_running_loop().time() + _patience(known)
+    while True:
+        run = await backend.runs.get(workflow_id, run_id=run_id, namespace=namespace)
+        if run is not None and run.ended is not None:
+            break
+        if asyncio.get_running_loop().time() > deadline:
+            break
+        await asyncio.sleep(NAP)
+    if run is None:
+        raise NotRecordedError(
+            f"there is no record of run {run_id or ''} of {workflow_id!r} in namespace "
+            f"{namespace!r} of {backend!r}; look at the store, the app and the namespace"
+        )
+    if run.kind != "workflow":
+        raise ConflictError(f"{workflow_id!r} is of kind {run.kind}; only workflows are resumed")
+    status = known.status if known is not None else None
+    return run, run.status if status is None else ENDS[status]
+
+
+def _patience(known: WorkflowExecutionDescription | None) -> float:
+    """Return how many seconds to wait for a record: none for an end that is no news."""
+    if known is None or known.close_time is None:
+        return 0
+    patience = UNSEEN if known.status in UNSEEN_ENDS else PATIENCE
+    return (known.close_time + patience - utc_now()).total_seconds()
+
+
+async def describe(
+    client: Client, workflow_id: str, run_id: str | None, namespace: str
+) -> WorkflowExecutionDescription | None:
+    """Return what Temporal knows of a run; ``None`` if it does not know it, or cannot be asked."""
+    if client.namespace != namespace:
+        return None
+    try:
+        return await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
+    except RPCError as error:
+        if error.status == RPCStatusCode.NOT_FOUND:
+            return None
+        raise
