@@ -52,6 +52,8 @@ class Source:
         names = (self.namespace, self.workflow_id, self.run_id, *self.way)
         if not all(isinstance(name, str) for name in names):
             raise ValueError(f"{self!r} names no run")
+        for part in self.way:
+            times_continued(part)
         if self.before is not None and not isinstance(self.before, int):
             raise ValueError(f"{self!r} has no step number")
 

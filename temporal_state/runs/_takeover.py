@@ -220,8 +220,8 @@ async def _continued(runs: Reader, run: Run, times: int) -> Run | None:
     others = await runs.of_workflow(run.workflow_id, namespace=run.namespace)
     by_former = {other.continued_from: other for other in reversed(others)}
     found: Run | None = run
-    for _ in range(times):
-        found = None if found is None else _next(by_former, found)
+    while found is not None and times > 0:
+        found, times = _next(by_former, found), times - 1
     return found
 
 

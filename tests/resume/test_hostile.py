@@ -117,7 +117,8 @@ async def test_another_tenant_or_app_neither_resumes_a_run_nor_takes_over_from_i
                 await resume(quick.client, backend, handle.id)
             # Whoever names the run nevertheless gets nothing of it.
             async with quick.worker(Three, activities=[work], plugins=[StatePlugin(backend)]):
-                new = await resume(quick.client, quick.backend, handle.id)
+                run_id = handle.result_run_id
+                new = await resume(quick.client, quick.backend, handle.id, run_id)
                 await fails_with(new, "NotRecordedError")
         assert ran == before
 
@@ -153,6 +154,14 @@ SOURCE = {"namespace": "default", "workflow_id": "x", "run_id": "y", "before": N
         (json.dumps({"source": {**SOURCE, "run_id": None}}).encode(), "InvalidValueError"),
         (json.dumps({"source": {**SOURCE, "more": 1}}).encode(), "InvalidValueError"),
         (json.dumps({"home": {"chain": 7}}).encode(), "InvalidValueError"),
+        (
+            json.dumps({"source": {**SOURCE, "way": ["continued:9" * 9]}}).encode(),
+            "InvalidValueError",
+        ),
+        (
+            json.dumps({"source": {**SOURCE, "way": [f"continued:{9**99}"]}}).encode(),
+            "NotRecordedError",
+        ),
         (json.dumps({"source": {**SOURCE, "workflow_id": "../.."}}).encode(), "NotRecordedError"),
         (json.dumps({"source": SOURCE}).encode(), "NotRecordedError"),
     ],
