@@ -1,5 +1,6 @@
 """Real servers, one of each kind for the whole test run, and workers that last for one test."""
 
+import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -7,12 +8,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from object_servers import BUCKET, Azurite, SeaweedFS
 from servers import PostgresServer
 from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from temporal_state import StateBackend, StatePlugin
+from temporal_state.storage import ObjectStorage
 from temporal_state.testing import dev_server, time_skipping_server
 
 
@@ -37,6 +40,32 @@ def postgres_url() -> Iterator[str]:
         yield server.url
     finally:
         server.remove()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    command = Azurite.command()
+    if command is None:
+        reason = "azurite is not installed; `make azurite` does it, with npm"
+        assert not os.environ.get("CI"), reason
+        pytest.skip(reason)
+    server = Azurite(tmp_path_factory.mktemp("azurite"), command)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_store(request: pytest.FixtureRequest) -> ObjectStorage:
+    """A prefix of this test's own on an S3 server."""
+    server, prefix = request.getfixturevalue("seaweedfs"), f"tests/{uuid.uuid4().hex}"
+    return ObjectStorage(f"s3://{BUCKET}/{prefix}", client=server.client(prefix))
 
 
 @pytest.fixture(scope="session", params=["dev", "skipping"])

@@ -27,7 +27,7 @@ from temporal_state.storage import Compressed
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
-PLACES = ["local", "memory", "compressed", "postgresql"]
+PLACES = ["local", "memory", "compressed", "postgresql", "s3"]
 
 
 @pytest.fixture(params=PLACES)
@@ -35,6 +35,8 @@ async def backend(request, tmp_path):
     url = "memory://" if request.param == "memory" else tmp_path / "store"
     if request.param == "postgresql":
         url = f"{request.getfixturevalue('postgres_url')}?schema=tx_{uuid.uuid4().hex}"
+    if request.param == "s3":
+        url = request.getfixturevalue("s3_store")
     transform = Compressed() if request.param == "compressed" else None
     limits = Limits(document_bytes=1000)
     async with StateBackend.open(url, app="tests", limits=limits, transform=transform) as opened:

@@ -1,4 +1,4 @@
-"""A backend on each store that needs no server."""
+"""A backend on each kind of store."""
 
 from collections.abc import AsyncIterator
 
@@ -8,7 +8,7 @@ from as_told import NOON, Clock
 from temporal_state import StateBackend
 from temporal_state.runs import RunRef
 
-STORES = ["local", "memory"]
+STORES = ["local", "memory", "s3"]
 
 
 @pytest.fixture
@@ -19,6 +19,8 @@ def clock() -> Clock:
 @pytest.fixture(params=STORES)
 async def backend(request, tmp_path, clock) -> AsyncIterator[StateBackend]:
     url = "memory://" if request.param == "memory" else tmp_path / "store"
+    if request.param == "s3":
+        url = request.getfixturevalue("s3_store")
     async with StateBackend.open(url, app="tests", clock=clock) as opened:
         yield opened
 

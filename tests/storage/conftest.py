@@ -18,7 +18,7 @@ from typing import Protocol
 
 import psycopg
 import pytest
-from object_servers import BUCKET, SERVERS, Azurite, InBucket, SeaweedFS, Server
+from object_servers import BUCKET, SERVERS, InBucket, Server
 
 import temporal_state.errors
 from temporal_state.errors import DamagedObjectError
@@ -157,25 +157,6 @@ class Backend:
     store: ObjectStore
     raw: Raw
     overhead: int = 0  # bytes that the store adds to each object
-
-
-@pytest.fixture(scope="session")
-def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
-    command = Azurite.command()
-    if command is None:
-        reason = "azurite is not installed; `make azurite` does it, with npm"
-        assert not os.environ.get("CI"), reason
-        pytest.skip(reason)
-    server = Azurite(tmp_path_factory.mktemp("azurite"), command)
-    yield server
-    server.stop()
 
 
 @pytest.fixture
