@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TREE ?=
 
 # Tests wait for servers more than they compute, so a few more than there are processors.
-JOBS ?= 4
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test azurite proofs lint clean
