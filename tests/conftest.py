@@ -18,10 +18,6 @@ from temporal_state import StateBackend, StatePlugin
 from temporal_state.storage import ObjectStorage
 from temporal_state.testing import dev_server, time_skipping_server
 
-# Without it the SDK takes a workflow that gets no processor for two seconds for one that is stuck,
-# and on a busy machine that is not the workflow's fault.
-os.environ.setdefault("TEMPORAL_DEBUG", "1")
-
 
 @pytest_asyncio.fixture(scope="session")
 async def dev() -> AsyncIterator[WorkflowEnvironment]:
