@@ -10,14 +10,25 @@ from temporal_state.runs._listed import Listed
 from temporal_state.runs._merge import Json
 from temporal_state.runs._own import ChainRef, OwnDocument, OwnDocuments
 from temporal_state.runs._patch import Patch
+from temporal_state.runs._plain import from_plain, to_plain
 from temporal_state.runs._positions import LoopRef, Position, Positions
-from temporal_state.runs._records import CLOSED, Checkpoint, Failure, Progress, Run, Step, Value
+from temporal_state.runs._records import (
+    CLOSED,
+    Checkpoint,
+    Failure,
+    Progress,
+    Run,
+    Step,
+    TraceContext,
+    Value,
+)
 from temporal_state.runs._refs import RunRef
 from temporal_state.runs._snapshots import Snapshot, Snapshots
 from temporal_state.runs._source import Home, Source, home_from, source_from, to_json
 from temporal_state.runs._spans import Span, SpanStatistics, span_statistics
 from temporal_state.runs._store import Runs
 from temporal_state.runs._takeover import Recorded, Takeover, resolve
+from temporal_state.runs._trace import SpanIds
 from temporal_state.runs.catalog import Catalog, Feed, RunPage, Seal, Stats, StepStats, home_of
 
 __all__ = [
@@ -52,13 +63,16 @@ __all__ = [
     "Snapshots",
     "Source",
     "Span",
+    "SpanIds",
     "SpanStatistics",
     "Stats",
     "Step",
     "StepStats",
     "Takeover",
+    "TraceContext",
     "Value",
     "digest",
+    "from_plain",
     "home_from",
     "home_of",
     "resolve",
@@ -67,4 +81,5 @@ __all__ = [
     "step_key",
     "to_checkpoint",
     "to_json",
+    "to_plain",
 ]

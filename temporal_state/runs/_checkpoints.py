@@ -11,7 +11,14 @@ from temporal_state.documents import plain_object, to_text
 from temporal_state.errors import ConflictError, InvalidValueError
 from temporal_state.runs._decode import to_checkpoint
 from temporal_state.runs._facts import refuse_recorded, time_fact
-from temporal_state.runs._hand import add_checkpoint, canonical, merge_hand, of_run, view
+from temporal_state.runs._hand import (
+    add_called,
+    add_checkpoint,
+    canonical,
+    merge_hand,
+    of_run,
+    view,
+)
 from temporal_state.runs._merge import Json, merge_checkpoints
 from temporal_state.runs._records import Checkpoint
 from temporal_state.runs._refs import RunRef
@@ -61,12 +68,67 @@ class CheckpointWriter(RunWriter):
             )
         digest = hashlib.sha256(canonical(value)).hexdigest()
         seen = {"step": step, "time": now, "name": name, "digest": digest, "clock": 0}
-        writing = self._write_checkpoint(ref, seen, value, number)
+
+        def add(record: Json, fact: Json) -> tuple[Json, Json]:
+            refuse_recorded(record, "checkpoints")
+            return add_checkpoint(record["hand"], fact, number)
+
+        writing = self._write_checkpoint(ref, seen, value, add)
         made = await self.engine.to_the_end(writing, f"checkpoint of run {ref.run_id!r}")
         return to_checkpoint(made, value)
 
+    async def keep_checkpoint(
+        self,
+        ref: RunRef,
+        key: str,
+        *,
+        name: str | None,
+        state: Mapping[str, Any],
+        version: int,
+        workflow_type: str,
+        task_queue: str,
+        told: Json | None,
+        at: datetime | None,
+    ) -> int:
+        """Keep a checkpoint that the code of a workflow asks for; return its number.
+
+        Args:
+            ref: Which run.
+            key: The name of the call; the same call is the same checkpoint.
+            name: One with a name is never dropped by retention.
+            state: A JSON object.
+            version: The version of the document that it is.
+            workflow_type: Of the run, which may have no record but this.
+            task_queue: Of the run.
+            told: What the run knew of itself, with the number that it reserved.
+            at: When the call was made.
+        """
+        now = self._at(at)
+        value = plain_object(dict(state), "state")
+        if name == "":
+            raise InvalidValueError("name='' is no name of a checkpoint; give one, or None")
+        told = dict(told or {})
+        reserved = int(told.pop("number", 0))
+        digest = hashlib.sha256(canonical(value)).hexdigest()
+        own: Json = {"key": key, "name": name, "digest": digest, "version": version}
+        seen: Json = {"step": 0, "time": now, "clock": 0, **told, **own}
+        start = {
+            "at": now,
+            "kind": "workflow",
+            "workflow_type": workflow_type,
+            "task_queue": task_queue,
+        }
+
+        def add(record: Json, fact: Json) -> tuple[Json, Json]:
+            hand, made = add_called(record, fact, reserved)
+            return {**hand, "start": hand.get("start", start)}, made
+
+        writing = self._write_checkpoint(ref, seen, value, add)
+        made = await self.engine.to_the_end(writing, f"checkpoint of run {ref.run_id!r}")
+        return int(made["number"])
+
     async def _write_checkpoint(
-        self, ref: RunRef, seen: Json, state: Json, number: int | None
+        self, ref: RunRef, seen: Json, state: Json, add: Callable[[Json, Json], tuple[Json, Json]]
     ) -> Json:
         name = f"by-hand-{secrets.token_hex(16)}"  # shared by no two, so it can be removed alone
         key = self._places.state(ref, name)
@@ -75,11 +137,13 @@ class CheckpointWriter(RunWriter):
         dropped: list[Json] = []
 
         def change(record: Json) -> Json:
-            refuse_recorded(record, "checkpoints")
             known = view(record)
-            situation = {k: known.get(k) for k in ("progress", "counts", "open")}
-            fact = {**seen, **situation, "object": name}
-            hand, kept = add_checkpoint(record["hand"], fact, number)
+            situation = {
+                "progress": known.get("progress"),
+                "counts": known.get("counts", {}),
+                "open": known.get("open", []),
+            }
+            hand, kept = add(record, {**situation, **seen, "object": name})
             changed = {**record, "hand": hand}
             made[:], dropped[:] = [kept], dropped_of([*all_checkpoints(record), kept], changed)
             return changed

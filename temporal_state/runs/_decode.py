@@ -13,6 +13,7 @@ from temporal_state.runs._records import (
     Run,
     Start,
     Step,
+    TraceContext,
     Value,
     time_of,
 )
@@ -55,6 +56,8 @@ def to_run(record: Json) -> Run:
         resumed_from=source_from(record.get("source")),
         home=home_from(record.get("home")),
         metadata=record.get("metadata") or {},
+        trace=_to_trace(record.get("trace")),
+        trace_root=record.get("trace_root"),
     )
 
 
@@ -98,6 +101,7 @@ def to_step(number: int, step: Json, attempt: Json | None) -> Step:
         error=None if end.get("status") == "completed" else to_failure(error),
         taken_over=bool(attempt.get("taken_over")),
         never_reused=bool(attempt.get("never_reused")),
+        trace=_to_trace(attempt.get("trace")),
     )
 
 
@@ -139,6 +143,10 @@ def to_checkpoint(checkpoint: Json, state: dict[str, Any] | None) -> Checkpoint:
         state=state,
         name=checkpoint.get("name"),
     )
+
+
+def _to_trace(value: Json | None) -> TraceContext | None:
+    return None if value is None else TraceContext(value["trace_id"], value["span_id"])
 
 
 def to_progress(value: Json | None) -> Progress | None:

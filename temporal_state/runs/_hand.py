@@ -117,7 +117,7 @@ def view(record: Json) -> Json:
     seen["progress"] = seen.get("progress") or hand.get("progress")
     seen["metadata"] = _all_metadata(record, hand)
     seen["checkpoints"] = merge_checkpoints(
-        record.get("checkpoints", []), hand.get("checkpoints", [])
+        hand.get("checkpoints", []), record.get("checkpoints", [])
     )
     return seen
 
@@ -256,4 +256,22 @@ def add_checkpoint(hand: Json, seen: Json, number: int | None) -> tuple[Json, Js
     newest = max([hand.get("last", 0), *(one["number"] for one in known)])
     made = {**seen, "number": number or newest + 1}
     kept = merge_checkpoints(known, [made], least)
+    return {**hand, "checkpoints": kept, "last": max(newest, made["number"])}, made
+
+
+def add_called(record: Json, seen: Json, reserved: int) -> tuple[Json, Json]:
+    """Return the hand's part with a checkpoint that a recorded run's code asked for, and that.
+
+    The same call is the same checkpoint. It has the number that its run reserved for it; if that
+    is another's, because the run was recorded in another way before, the next one.
+    """
+    hand = record["hand"]
+    known = hand.get("checkpoints", [])
+    for checkpoint in known:
+        if checkpoint.get("key") == seen["key"]:
+            return hand, checkpoint
+    taken = {one["number"] for one in [*known, *record.get("checkpoints", [])]}
+    newest = max([hand.get("last", 0), *taken])
+    made = {**seen, "number": reserved if reserved and reserved not in taken else newest + 1}
+    kept = merge_checkpoints(known, [made])
     return {**hand, "checkpoints": kept, "last": max(newest, made["number"])}, made

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from temporal_state.runs._hand import merge_metadata
 from temporal_state.runs._merge import Json, merge_attempt, merge_run, merge_step
 from temporal_state.runs._refs import RunRef
+from temporal_state.runs._spans import merge_span
 
 
 @dataclass(slots=True)
@@ -16,6 +18,8 @@ class Patch:
         header: The run itself; ``None`` if only activities were seen.
         steps: What the workflow side saw, by step number.
         attempts: What the activity side saw, by step key.
+        spans: The spans that the code of activities began or ended, by id.
+        notes: What activities noted of the run: keys of its metadata, each with its time.
         final: Whether it brings an end, which is written first.
         bytes: How much memory its values take at most.
     """
@@ -24,6 +28,8 @@ class Patch:
     header: Json | None = None
     steps: dict[int, Json] = field(default_factory=dict)
     attempts: dict[str, Json] = field(default_factory=dict)
+    spans: dict[str, Json] = field(default_factory=dict)
+    notes: dict[str, Json] = field(default_factory=dict)
     final: bool = False
     bytes: int = 0
 
@@ -35,11 +41,15 @@ class Patch:
             self.steps[number] = merge_step(self.steps.get(number), step)
         for key, attempt in other.attempts.items():
             self.attempts[key] = merge_attempt(self.attempts.get(key), attempt)
+        for span_id, span in other.spans.items():
+            self.spans[span_id] = merge_span(span_id, self.spans.get(span_id), span)
+        self.notes = merge_metadata(self.notes, other.notes)
         self.final |= other.final
         self.bytes += other.bytes
 
     def __len__(self) -> int:
-        return len(self.steps) + len(self.attempts) + (self.header is not None)
+        counts = map(len, (self.attempts, self.spans, self.notes))
+        return sum(counts) + len(self.steps) + (self.header is not None)
 
 
 def merge_record(stored: Json, header: Mapping[str, Any] | None, steps: dict[int, Json]) -> Json:

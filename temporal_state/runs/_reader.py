@@ -19,7 +19,10 @@ from temporal_state.runs._objects import PAGE, Objects
 from temporal_state.runs._own import OwnDocuments
 from temporal_state.runs._records import Checkpoint, Run, Step, Value
 from temporal_state.runs._refs import RUN_FILE, RunLayout, RunRef
+from temporal_state.runs._span_store import SpanStore
+from temporal_state.runs._spans import Span, to_span
 from temporal_state.runs._takeover import Takeover
+from temporal_state.runs._trace import trace_of
 from temporal_state.runs._values import digests_in, put_together
 from temporal_state.storage import ObjectStore, encode_name
 
@@ -75,45 +78,51 @@ class RunReader:
     async def load_checkpoint(
         self,
         workflow_id: str,
-        number: int | None = None,
+        which: int | str | None = None,
         *,
         run_id: str | None = None,
         namespace: str = "default",
     ) -> Checkpoint | None:
-        """Return a checkpoint of a run, by default the latest; ``None`` if there is none."""
+        """Return a checkpoint of a run by its number, or the latest of a name, or of all.
+
+        ``None`` if there is none.
+        """
         key = await self._find(namespace, workflow_id, run_id)
         if key is None:
             return None
         found = view(await self._read(key)).get("checkpoints", [])
-        if number is not None:
-            found = [checkpoint for checkpoint in found if checkpoint["number"] == number]
-        return await self._checkpoint(key, found[-1]) if found else None
+        chosen = found[-1] if found and which is None else _chosen(found, which)
+        return None if chosen is None else await self._checkpoint(key, chosen)
 
     async def diff(
         self,
         workflow_id: str,
-        a: int,
-        b: int,
+        a: int | str,
+        b: int | str,
         *,
         run_id: str | None = None,
         namespace: str = "default",
     ) -> CheckpointDiff:
         """Return what changed from checkpoint ``a`` of a run to its checkpoint ``b``.
 
+        Each is a number or a name.
+
         Raises:
             NotRecordedError: One of the two is not, or no longer, there.
         """
         key = await self._find(namespace, workflow_id, run_id)
         record = {} if key is None else view(await self._read(key))
-        known = {one["number"]: one for one in record.get("checkpoints", [])}
-        for number in (a, b):
-            if key is None or number not in known:
+        chosen = []
+        for which in (a, b):
+            found = _chosen(record.get("checkpoints", []), which)
+            if found is None:
                 raise NotRecordedError(
-                    f"workflow {workflow_id!r} has no checkpoint {number}; runs.history lists "
+                    f"workflow {workflow_id!r} has no checkpoint {which!r}; runs.history lists "
                     "those that are kept"
                 )
+            chosen.append(found)
         assert key is not None
-        first, second = await asyncio.gather(*(self._checkpoint(key, known[n]) for n in (a, b)))
+        first, second = await asyncio.gather(*(self._checkpoint(key, one) for one in chosen))
         return difference(first, second)
 
     async def of_workflow(self, workflow_id: str, *, namespace: str = "default") -> Sequence[Run]:
@@ -159,8 +168,13 @@ class RunReader:
     async def _run_without_values(self, key: str) -> Run:
         return to_run(await self._read(key))
 
-    async def _steps_without_values(self, key: str) -> Sequence[Step]:
-        return _steps_of(await self._step_parts(key))
+    async def _trace(self, key: str) -> Sequence[Span]:
+        """Return the run, its steps and the spans of the steps' code."""
+        parts = await self._step_parts(key)
+        own = {id: span for part in parts for id, span in part.get("spans", {}).items()}
+        spans = [to_span(id, span) for id, span in own.items()]
+        spans += await SpanStore(self._objects, self._places).read(key.removesuffix(RUN_FILE))
+        return trace_of(to_run(parts[0]), _steps_of(parts), spans)
 
     async def _step_parts(self, key: str) -> Sequence[Json]:
         """Return the run's own object, and the others that tell of its steps."""
@@ -229,6 +243,12 @@ class RunReader:
 
     async def _read_run(self, ref: RunRef) -> Json:
         return await self._read(self._places.run(ref))
+
+
+def _chosen(checkpoints: Sequence[Json], which: int | str | None) -> Json | None:
+    part = "name" if isinstance(which, str) else "number"
+    found = [checkpoint for checkpoint in checkpoints if checkpoint.get(part) == which]
+    return found[-1] if found else None
 
 
 def _run_id_in(key: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from temporal_state.documents import from_text, loads
 from temporal_state.errors import InvalidValueError
+from temporal_state.runs._digest import digest
 from temporal_state.runs._refs import RunRef
 from temporal_state.runs._source import Home, Source
 
@@ -79,6 +80,14 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceContext:
+    """A span of OpenTelemetry: the ids of its trace and its own, 32 and 16 hexadecimal digits."""
+
+    trace_id: str
+    span_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """What a run was started with beside its input.
 
@@ -114,6 +123,8 @@ class Run:
         resumed_from: The run whose results this one takes over.
         home: Whose own document it goes on with; ``None`` is its own chain's.
         metadata: What was noted of it, by the workflow or by hand.
+        trace: The span of OpenTelemetry that it was started in, if it was in one.
+        trace_root: Of a run that resumes another: the trace of the first one.
     """
 
     kind: str
@@ -147,6 +158,15 @@ class Run:
     resumed_from: Source | None = None
     home: Home | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    trace: TraceContext | None = None
+    trace_root: str | None = None
+
+    @property
+    def trace_id(self) -> str:
+        """The trace of the run, its resets and those that resume it, or OpenTelemetry's."""
+        if self.trace is not None:
+            return self.trace.trace_id
+        return self.trace_root or digest(self.original, "trace")
 
     @property
     def ref(self) -> RunRef:
@@ -176,6 +196,7 @@ class Step:
         taken_over: Whether its result was taken over from the run that this one resumes, or from an
             attempt before, instead of running it.
         never_reused: Whether its activity says that it is run again in a resumed run.
+        trace: The span of OpenTelemetry that called it, if it was called in one.
     """
 
     number: int
@@ -197,6 +218,7 @@ class Step:
     error: Failure | None
     taken_over: bool = False
     never_reused: bool = False
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,14 @@ run. Restoring writes a new version of the document: nothing of what was there s
 """
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from temporal_state.documents import (
+    Caller,
     Document,
     DocumentHandle,
     Documents,
@@ -33,6 +35,7 @@ from temporal_state.runs._listed import Listed, check_limit
 from temporal_state.runs._merge import Json
 from temporal_state.runs._objects import SCHEMA, Objects
 from temporal_state.runs._own import ChainRef
+from temporal_state.runs._refs import RunRef
 from temporal_state.runs._store import Runs
 from temporal_state.runs._takeover import Takeover
 from temporal_state.storage import KEPT_OF_LONG, encode_name, encode_prefix
@@ -79,6 +82,7 @@ class Snapshots:
         namespace: str = "default",
         metadata: Mapping[str, Any] | None = None,
         replace: bool = False,
+        call: str | None = None,
     ) -> Snapshot:
         """Keep the present state of a document or of a run under a name.
 
@@ -93,20 +97,67 @@ class Snapshots:
             namespace: Temporal's namespace.
             metadata: What else to note: a JSON object.
             replace: Whether to replace one of this name.
+            call: Names this call; when it is repeated, the snapshot is the one that it made.
 
         Raises:
             ConflictError: There is one of this name, and it is another.
             NotRecordedError: There is no such document or run.
             InvalidValueError: Neither or both of ``document`` and ``run`` are given.
         """
-        key = self._key(name)
         if (document is None) == (run is None):
             raise InvalidValueError("give document=(id, type) or run=workflow_id, one of the two")
-        notes = plain_object(dict(metadata or {}), "metadata")
         if document is not None:
             value = await self._of_document(document)
         else:
             value = await self._of_run(run or "", run_id, namespace)
+        return await self._keep(name, value, metadata, call, replace=replace)
+
+    async def create_of(
+        self,
+        name: str,
+        ref: RunRef,
+        home: ChainRef,
+        workflow_type: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        replace: bool = False,
+        call: str | None = None,
+    ) -> Snapshot:
+        """Keep the present own document of a run that may have no record, as yet or for ever.
+
+        Args:
+            name: Any id.
+            ref: Which run.
+            home: Whose document its own is.
+            workflow_type: Of the run.
+            metadata: See `create`.
+            replace: See `create`.
+            call: See `create`.
+        """
+        own = await self.runs.own.one(home).read()
+        version, state = (0, {}) if own is None else (own.version, own.value)
+        ids = {"workflow_id": ref.workflow_id, "run_id": ref.run_id, "namespace": ref.namespace}
+        run = {**ids, "home": asdict(home), "workflow_type": workflow_type, "status": "running"}
+        value = {"document": None, "run": run, "version": version, "state": state}
+        return await self._keep(name, value, metadata, call, replace=replace)
+
+    def on_behalf_of(self, caller: Caller) -> "Snapshots":
+        """Return the same snapshots; documents are read and restored for another caller."""
+        runs = dataclasses.replace(self.runs, own=self.runs.own.on_behalf_of(caller))
+        documents = self.documents.on_behalf_of(caller)
+        return dataclasses.replace(self, documents=documents, runs=runs)
+
+    async def _keep(
+        self,
+        name: str,
+        value: Json,
+        metadata: Mapping[str, Any] | None,
+        call: str | None,
+        *,
+        replace: bool,
+    ) -> Snapshot:
+        key, notes = self._key(name), plain_object(dict(metadata or {}), "metadata")
+        value |= {"call": call} if call is not None else {}
         value |= {"name": name, "metadata": notes, "time": to_text(self._engine.now())}
         if replace:
             writing = self._engine.store.put(key, dumps({"schema": SCHEMA, **value}))
@@ -212,7 +263,8 @@ class Snapshots:
     async def _same(self, key: str, value: Json) -> Json:
         known = await self._objects.read(key)
         parts = ("name", "document", "run", "state", "metadata")
-        if any(known.get(part) != value[part] for part in parts):
+        again = "call" in value and known.get("call") == value["call"]
+        if not again and any(known.get(part) != value[part] for part in parts):
             raise ConflictError(
                 f"there is a snapshot {value['name']!r} of {known.get('time')} that is another; "
                 "choose another name, or give replace=True"

@@ -8,7 +8,7 @@ The parent of a span never changes and is there before it, so there can be no cy
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from temporal_state.documents import from_text, plain_object, to_text
 from temporal_state.errors import ConflictError, InvalidValueError, TooLargeError
 from temporal_state.runs._hand import OPEN, canonical
 from temporal_state.runs._merge import Json
-from temporal_state.runs._records import STEP_STATUSES, Run, Step, time_of
+from temporal_state.runs._records import STEP_STATUSES, time_of
 
 MAX_DEPTH = 64
 BUCKETS = 64
@@ -210,47 +210,6 @@ def to_span(span_id: str, span: Json) -> Span:
         status=span["status"],
         attributes=span["attributes"],
     )
-
-
-def trace_of(run: Run, steps: Sequence[Step], own: Iterable[Span]) -> list[Span]:
-    """Return a run, its steps and its own spans as one tree, parents before children."""
-    root = _derived_id(run, 0)
-    numbers = {step.number: _derived_id(run, step.number) for step in steps}
-    whole = Span(
-        name=run.workflow_type or run.workflow_id,
-        span_id=root,
-        start=run.started,
-        end=run.ended,
-        status="started" if run.status == "running" else run.status,
-        attributes={"workflow_id": run.workflow_id, "run_id": run.run_id},
-    )
-    of_steps = [_span_of_step(step, numbers[step.number], root) for step in steps]
-    rest = [_below(span, numbers.get(span.step or 0, root)) for span in own]
-    return [whole, *of_steps, *rest]
-
-
-def _span_of_step(step: Step, span_id: str, root: str) -> Span:
-    return Span(
-        name=step.name,
-        span_id=span_id,
-        parent_span_id=root,
-        step=step.number,
-        start=step.scheduled,
-        end=step.closed,
-        status=step.status,
-        attributes={"kind": step.kind, "id": step.id},
-    )
-
-
-def _below(span: Span, parent: str) -> Span:
-    if span.parent_span_id is not None:
-        return span
-    fields = {name: getattr(span, name) for name in span.__slots__}
-    return Span(**{**fields, "parent_span_id": parent})
-
-
-def _derived_id(run: Run, number: int) -> str:
-    return hashlib.sha256(f"{run.run_id}/{number}".encode()).hexdigest()[:16]
 
 
 def span_statistics(spans: Iterable[Span], by: str) -> dict[str, SpanStatistics]:

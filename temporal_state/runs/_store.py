@@ -15,7 +15,7 @@ from temporal_state.runs._own import ChainRef
 from temporal_state.runs._records import STEP_STATUSES, Run
 from temporal_state.runs._refs import RUN_FILE, RunRef
 from temporal_state.runs._span_store import SpanStore
-from temporal_state.runs._spans import Span, new_span_id, trace_of
+from temporal_state.runs._spans import Span, new_span_id
 from temporal_state.runs._takeover import Takeover
 from temporal_state.runs.catalog._catalog import Catalog
 from temporal_state.runs.catalog._feed import Change
@@ -122,12 +122,9 @@ class Runs(RunsByHand, RunQuestions):
         key = await self._find(namespace, workflow_id, run_id)
         if key is None:
             return []
-        run = await self._run_without_values(key)
-        steps = await self._steps_without_values(key)
-        own = await self._spans.read(key.removesuffix(RUN_FILE))
         return [
             span
-            for span in sorted(trace_of(run, steps, own), key=lambda span: span.start)
+            for span in sorted(await self._trace(key), key=lambda span: span.start)
             if (status is None or span.status == status)
             and (name is None or span.name == name)
             and (since is None or span.start >= since)
@@ -136,7 +133,7 @@ class Runs(RunsByHand, RunQuestions):
 
     async def evaluate(
         self,
-        workflow_id: str,
+        workflow_id: str | RunRef,
         score: float,
         feedback: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -150,7 +147,7 @@ class Runs(RunsByHand, RunQuestions):
         """Keep a judgement of a run or of one of its steps.
 
         Args:
-            workflow_id: Which workflow.
+            workflow_id: Which workflow; or which run, which is not looked up then.
             score: Any finite number.
             feedback: What is to be said about it.
             metadata: What else is known of it: a JSON object.
@@ -165,10 +162,13 @@ class Runs(RunsByHand, RunQuestions):
             InvalidValueError: A value cannot be.
             ConflictError: ``evaluation_id`` is that of a judgement that says something else.
         """
-        run = await self._known(workflow_id, run_id, namespace)
+        if isinstance(workflow_id, RunRef):
+            ref = workflow_id
+        else:
+            ref = (await self._known(workflow_id, run_id, namespace)).ref
         now = self.engine.now() if at is None else at
         adding = self._evaluations.add(
-            run.ref,
+            ref,
             score,
             feedback=feedback,
             metadata=metadata or {},
@@ -176,7 +176,7 @@ class Runs(RunsByHand, RunQuestions):
             evaluation_id=evaluation_id,
             now=now,
         )
-        return await self.engine.to_the_end(adding, f"evaluating run {run.run_id!r}")
+        return await self.engine.to_the_end(adding, f"evaluating run {ref.run_id!r}")
 
     async def evaluations(
         self,

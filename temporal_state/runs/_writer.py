@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
-from temporal_state.documents import DocumentHandle, dumps
-from temporal_state.runs._hand import view
+from temporal_state.documents import DocumentHandle, dumps, to_text
+from temporal_state.runs._facts import with_notes
+from temporal_state.runs._hand import merge_hand, of_run, view
 from temporal_state.runs._merge import Json, merge_attempt
 from temporal_state.runs._own import ChainRef
 from temporal_state.runs._patch import Patch, merge_record, merge_steps
 from temporal_state.runs._reader import RunReader
 from temporal_state.runs._refs import RunRef, chunk_of
 from temporal_state.runs._source import home_from
+from temporal_state.runs._spans import merge_span
 from temporal_state.runs._takeover import Takeover
 from temporal_state.runs._values import digests_in, take_apart
 from temporal_state.runs.catalog._feed import Change, Feed
@@ -43,7 +45,11 @@ class RunWriter(RunReader):
 
     def announced(self, patches: Iterable[Patch]) -> AbstractAsyncContextManager[None]:
         """Name runs in the feed, for a block that then writes them; see `Feed.announced`."""
-        changes = [_change(patch) for patch in patches if patch.header or 0 in _chunks(patch)]
+        changes = [
+            _change(patch)
+            for patch in patches
+            if patch.header or patch.notes or 0 in _chunks(patch)
+        ]
         return self.feed.announced(changes)
 
     async def write(self, patch: Patch, writer: str) -> int:
@@ -72,16 +78,16 @@ class RunWriter(RunReader):
             self._objects.update(self._places.steps(patch.ref, chunk), _steps_merger(part))
             for chunk, part in by_chunk.items()
         ]
-        if attempts:
+        if attempts or patch.spans:
             key = self._places.attempts(patch.ref, writer)
-            writes.append(self._objects.update(key, _attempts_merger(attempts)))
+            writes.append(self._objects.update(key, _attempts_merger(attempts, patch.spans)))
         await asyncio.gather(*writes)
         written = len(writes) + len(values)
-        if header is None and not first:
+        if header is None and not first and not patch.notes:
             return written
         if header is not None and header.get("checkpoints"):
             await self._keep_document(patch.ref, header)
-        await self._write_run(patch.ref, header, first)
+        await self._write_run(patch.ref, header, first, patch.notes)
         return written + 1
 
     def _without_known_input(self, patch: Patch) -> Json | None:
@@ -97,11 +103,13 @@ class RunWriter(RunReader):
         ]
         await asyncio.gather(*puts)
 
-    async def _write_run(self, ref: RunRef, header: Json | None, steps: dict[int, Json]) -> None:
+    async def _write_run(
+        self, ref: RunRef, header: Json | None, steps: dict[int, Json], notes: Mapping[str, Json]
+    ) -> None:
         dropped: list[Json] = []
 
         def merge(record: Json) -> Json:
-            merged = merge_record(record, header, steps)
+            merged = _with_notes(ref, merge_record(record, header, steps), notes)
             told = all_checkpoints(header or {})
             dropped[:] = dropped_of([*all_checkpoints(record), *told], merged)
             return merged
@@ -165,11 +173,24 @@ def _steps_merger(steps: Mapping[int, Json]) -> Callable[[Json], Json]:
     return lambda stored: {**stored, "steps": merge_steps(stored.get("steps", {}), steps)}
 
 
-def _attempts_merger(attempts: Mapping[str, Json]) -> Callable[[Json], Json]:
+def _with_notes(ref: RunRef, record: Json, notes: Mapping[str, Json]) -> Json:
+    if not notes:
+        return record
+    latest = max(fact["at"] for fact in notes.values())
+    run = of_run(ref, to_text(ref.started))
+    return merge_hand(run, latest, lambda stored: with_notes(stored, notes))(record)
+
+
+def _attempts_merger(
+    attempts: Mapping[str, Json], spans: Mapping[str, Json]
+) -> Callable[[Json], Json]:
     def merge(stored: Json) -> Json:
         known = dict(stored.get("attempts", {}))
         for key, attempt in attempts.items():
             known[key] = merge_attempt(known.get(key), attempt)
-        return {**stored, "attempts": known}
+        own = dict(stored.get("spans", {}))
+        for span_id, span in spans.items():
+            own[span_id] = merge_span(span_id, own.get(span_id), span)
+        return {**stored, "attempts": known, **({"spans": own} if own else {})}
 
     return merge

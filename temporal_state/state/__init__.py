@@ -30,8 +30,10 @@ from temporal_state.documents import (
     to_model,
 )
 from temporal_state.runs import Checkpoint, Source, to_checkpoint
-from temporal_state.state._context import lineage_here, perform_here, report_progress
+from temporal_state.state import runs, snapshots
+from temporal_state.state._context import lineage_here, perform_here
 from temporal_state.state._items import Items, SyncItems, resumable
+from temporal_state.state._record import annotate, checkpoint, evaluate, progress, span
 from temporal_state.state._store import StateStore, build_state_store_path, seconds
 from temporal_state.state._transaction import transaction
 from temporal_state.temporal import BEFORE_ACK, NEVER_REUSE, STEP_NAME, UNRECORDED
@@ -52,10 +54,13 @@ __all__ = [
     "Items",
     "StateStore",
     "SyncItems",
+    "annotate",
     "append",
     "before_ack",
     "build_state_store_path",
+    "checkpoint",
     "credentials",
+    "evaluate",
     "get",
     "increment",
     "keys",
@@ -69,8 +74,11 @@ __all__ = [
     "replace",
     "resumable",
     "resumed_from",
+    "runs",
     "save",
     "set",
+    "snapshots",
+    "span",
     "step_name",
     "sync",
     "system",
@@ -229,19 +237,6 @@ async def last_checkpoint() -> Checkpoint | None:
     """
     found = await perform_here(LastCheckpoint(number=lineage_here().checkpoints))
     return None if found is None else to_checkpoint(found, found["state"])
-
-
-def progress(done: float, total: float | None = None, message: str | None = None) -> None:
-    """Say how far this run (or, in an activity, this step) is; nothing waits, nothing is scheduled.
-
-    What is said goes into the automatic record, so it is lost where there is none.
-
-    Args:
-        done: How much is done, in any unit.
-        total: Of how much, if that is known.
-        message: A few words for people.
-    """
-    report_progress(plain({"done": done, "total": total, "message": message}, "progress"))
 
 
 def unrecorded(workflow_class: C) -> C:

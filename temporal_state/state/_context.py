@@ -41,20 +41,19 @@ def now_here() -> datetime:
     return call.now() if (call := _call()) is not None else default_backend().documents.engine.now()
 
 
-def report_progress(progress: dict[str, Any]) -> None:
-    """Put progress into the record of the calling run or step."""
-    if workflow.in_workflow():
-        notes = WorkflowRun.notes_here()
-        if notes is not None:
-            notes.progress = progress
-    elif (call := CURRENT_CALL.get(None)) is not None:
-        if call.report is not None:
-            call.report(progress)
-    else:
+def recorded_call(what: str) -> ActivityCall:
+    """Return the activity that the calling code runs for, whether or not it is recorded.
+
+    Raises:
+        ContextError: None is known here.
+    """
+    call = CURRENT_CALL.get(None)
+    if call is None:
         raise ContextError(
-            "progress belongs to a run or a step, and none is known here: call this in a workflow "
-            "or activity whose worker has the StatePlugin"
+            f"{what} belongs to a run or a step, and none is known here: call this in a workflow "
+            "or activity whose worker has the StatePlugin; elsewhere use StateBackend.runs"
         )
+    return call
 
 
 def lineage_here() -> Lineage:

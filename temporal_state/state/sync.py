@@ -22,6 +22,7 @@ from temporal_state.state._sources import Check, SyncSource
 from temporal_state.temporal import CURRENT_CALL
 
 __all__ = [
+    "annotate",
     "append",
     "call",
     "get",
@@ -37,6 +38,7 @@ __all__ = [
     "resumable",
     "save",
     "set",
+    "span",
     "system",
     "update",
 ]
@@ -44,7 +46,9 @@ __all__ = [
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
+annotate = state.annotate
 progress = state.progress
+span = state.span
 
 
 def call(coroutine: Coroutine[Any, Any, T]) -> T:

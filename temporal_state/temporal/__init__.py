@@ -6,6 +6,8 @@ from temporal_state.temporal._capture import Capture, Redact
 from temporal_state.temporal._keeper import Keeper
 from temporal_state.temporal._lineage import Lineage
 from temporal_state.temporal._names import STEP_NAME
+from temporal_state.temporal._notes import with_metadata
+from temporal_state.temporal._own_spans import OwnSpan
 from temporal_state.temporal._plan import ResumePlan, plan_resume
 from temporal_state.temporal._plugin import StatePlugin
 from temporal_state.temporal._recording import UNRECORDED, Recording
@@ -29,6 +31,7 @@ __all__ = [
     "CodecTransform",
     "Keeper",
     "Lineage",
+    "OwnSpan",
     "Recording",
     "Recover",
     "Recovery",
@@ -40,4 +43,5 @@ __all__ = [
     "plan_resume",
     "recover",
     "resume",
+    "with_metadata",
 ]

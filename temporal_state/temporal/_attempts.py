@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 from temporal_state.documents import plain, to_text, utc_now
 from temporal_state.errors import InvalidValueError
-from temporal_state.runs import Json, Patch, RunRef
+from temporal_state.runs import Json, Patch, RunRef, SpanIds
 from temporal_state.temporal._call import ActivityCall
 from temporal_state.temporal._capture import Captured, Kind, captured
 from temporal_state.temporal._recording import RecordingLane
@@ -34,6 +34,8 @@ class Attempt:
     ref: RunRef
     key: str
     never_reused: bool = False
+    trace: Json | None = None
+    """The span of OpenTelemetry that the call was made in, if it was made in one."""
     known: Json = field(default_factory=dict)
     _beaten: float = 0.0
     _begun: asyncio.TimerHandle = field(init=False)
@@ -49,6 +51,8 @@ class Attempt:
         }
         if self.never_reused:
             self.known["never_reused"] = True
+        if self.trace is not None:
+            self.known["trace"] = self.trace
         loop = asyncio.get_running_loop()
         self._begun = loop.call_later(TELL_AFTER, _quietly, self._tell)
 
@@ -75,6 +79,28 @@ class Attempt:
         """Tell how far the activity is."""
         self.known["progress"] = progress
         self._tell()
+
+    def note(self, metadata: Json) -> None:
+        """Tell what is to be known of the run."""
+        at = to_text(self.call.now())
+        notes = {key: {"at": at, "value": value} for key, value in metadata.items()}
+        self.lane.tell(Patch(self.ref, notes=notes), False)  # noqa: FBT003 it is only what is new
+
+    def span(self, span_id: str, span: Json) -> None:
+        """Tell of a span that has begun or ended."""
+        patch = Patch(self.ref, spans={span_id: span})
+        self.lane.tell(patch, False)  # noqa: FBT003 it is only what is new
+
+    @property
+    def span_id(self) -> str:
+        """The id of the span of the step."""
+        return SpanIds(self.ref.run_id).step(self.key)
+
+    def own_span_id(self, number: int) -> str:
+        """Return the id of a span that the code begins, numbered from 1."""
+        # A local activity that is run again begins with attempt 1, at another time.
+        known = self.known
+        return SpanIds(self.ref.run_id).own(self.key, known["attempt"], known["started"], number)
 
     def beat(self, details: tuple[Any, ...]) -> None:
         """Tell what the activity reported to Temporal, at most twice a second; never raise."""
@@ -141,6 +167,7 @@ class Attempt:
             "chain": self.ref.run_id,
             "original": self.ref.run_id,
             "started": to_text(self.ref.started),
+            "trace": self.trace,
             "updated": known.get("ended") or to_text(self.call.now()),
             "seen": to_text(utc_now()),
             "clock": clock,
@@ -167,22 +194,21 @@ class Attempt:
         return {"result": self._captured("result", payload)}
 
 
-def attempt_of(call: ActivityCall, lane: RecordingLane) -> Attempt | None:
+def attempt_of(
+    call: ActivityCall, lane: RecordingLane, trace: Json | None = None
+) -> Attempt | None:
     """Return the attempt to be recorded, if the call belongs to a recorded run."""
     info, header = call.info, call.header
     if lane.recording is None:
         return None
     namespace = info.workflow_namespace or info.namespace
-    if header is not None and header.started is not None and info.workflow_id is not None:
-        run_id = info.workflow_run_id or ""
-        return Attempt(
-            call, lane, RunRef(namespace, info.workflow_id, run_id, header.started), header.step
-        )
+    if header is not None and header.recorded and (ref := call.ref()) is not None:
+        return Attempt(call, lane, ref, header.step, trace=trace)
     if info.workflow_id is None and info.activity_run_id is not None:
         if info.activity_type in lane.recording.exclude:
             return None
         ref = RunRef(namespace, info.activity_id, info.activity_run_id, info.scheduled_time)
-        return Attempt(call, lane, ref, "standalone")
+        return Attempt(call, lane, ref, "standalone", trace=trace)
     return None
 
 

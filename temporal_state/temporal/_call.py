@@ -6,23 +6,49 @@ worker's wall clock, so the workflow's time comes along in the header.
 """
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Protocol
 
 from temporalio import activity
 
 from temporal_state.backend import StateBackend
 from temporal_state.documents import Caller, Token, dumps, utc_now
-from temporal_state.runs import ChainRef, LoopRef, digest, step_key
+from temporal_state.runs import ChainRef, Json, LoopRef, RunRef, digest, step_key
 from temporal_state.temporal._call_header import CallHeader
 from temporal_state.temporal._loops import Loops
 from temporal_state.temporal._names import Occurrences
 from temporal_state.temporal._wire import ACTIVITY_PREFIX, pause_after
-from temporal_state.temporal.requests import CallingRun, Request, Scope
+from temporal_state.temporal.requests import Calling, CallingRun, Request, Scope
+
+
+class AttemptRecord(Protocol):
+    """What code of an attempt can have recorded, from any thread, without waiting."""
+
+    @property
+    def span_id(self) -> str:
+        """The id of the span of the step."""
+        ...
+
+    def own_span_id(self, number: int) -> str:
+        """Return the id of a span that the code begins, numbered from 1."""
+        ...
+
+    def report(self, progress: Json) -> None:
+        """Tell how far the activity is."""
+        ...
+
+    def note(self, metadata: Json) -> None:
+        """Tell what is to be known of the run."""
+        ...
+
+    def span(self, span_id: str, span: Json) -> None:
+        """Tell of a span that has begun or ended."""
+        ...
 
 
 @dataclass(slots=True)
@@ -30,6 +56,10 @@ class ActivityCall:
     """One attempt of one activity.
 
     Attributes:
+        record: Where it is recorded; ``None`` if it is not.
+        spans: Numbers the spans that its code begins.
+        noted: What its code noted of the run.
+        told: What the run knew of itself when it called for a checkpoint.
         home: Whose own document it is, if its run goes on with another's.
         lineage: By what changes are named, if its run goes on with another's.
         former: By what loops of the same call are found in the runs that this one resumes.
@@ -42,8 +72,12 @@ class ActivityCall:
     started: float = field(default_factory=time.monotonic)
     changes: Occurrences = field(default_factory=Occurrences)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-    report: Callable[[dict[str, Any]], None] | None = None
+    record: AttemptRecord | None = None
+    spans: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    spans_left_out: bool = False
+    noted: Json = field(default_factory=dict)
     home: ChainRef | None = None
+    told: Json | None = None
     lineage: str | None = None
     former: Sequence[str] = ()
     loops: Loops = field(default_factory=Loops)
@@ -69,6 +103,14 @@ class ActivityCall:
             return False
         end: datetime = self.info.scheduled_time + timeout
         return utc_now() + pause_after(self.info.attempt) >= end
+
+    def ref(self) -> RunRef | None:
+        """Return where the workflow run of this activity is recorded, if it was told."""
+        info, header = self.info, self.header
+        if header is None or header.started is None or info.workflow_id is None:
+            return None
+        namespace = info.workflow_namespace or info.namespace
+        return RunRef(namespace, info.workflow_id, info.workflow_run_id or "", header.started)
 
     def own(self) -> ChainRef | None:
         """Return the chain of the run that this activity belongs to, if it is known."""
@@ -97,7 +139,11 @@ class ActivityCall:
 
     def scope(self, request: Request) -> Scope:
         """Return on what, on whose behalf and in which run ``request`` is performed."""
-        return Scope(self.backend, self.caller(request), self.own(), self.run())
+        ref, calling = self.ref(), None
+        if ref is not None:
+            kind = self.info.workflow_type or ""
+            calling = Calling(ref, kind, self.info.task_queue, self.told)
+        return Scope(self.backend, self.caller(request), self.own(), self.run(), calling)
 
     def caller(self, request: Request) -> Caller:
         """Return on whose behalf ``request`` is made: with this time, and its token."""

@@ -19,9 +19,10 @@ class CallHeader:
         content: The name of the call by its content, the same in a run that resumes this one.
         step: The same for this run and its resets only: changes and steps are named by it.
         now: The workflow's time when it made the call.
-        started: When the run started, which tells where its record lies; ``None`` if the run is
-            not recorded.
+        started: When the run started, which tells where its record lies; ``None`` if that was
+            not told.
         lineage: Where the run comes from.
+        recorded: Whether the run is recorded.
     """
 
     chain: str
@@ -30,6 +31,7 @@ class CallHeader:
     now: datetime
     started: datetime | None
     lineage: Lineage
+    recorded: bool = True
 
     def to_payload(self) -> Payload:
         """Return the header's value."""
@@ -39,6 +41,7 @@ class CallHeader:
             "step": self.step,
             "now": to_text(self.now),
             "started": to_text(self.started) if self.started else None,
+            **({} if self.recorded else {"recorded": False}),
             **self.lineage.to_json(),
         }
         return json_payload(value)
@@ -54,4 +57,5 @@ class CallHeader:
             from_text(value["now"]),
             from_text(value["started"]) if value.get("started") else None,
             Lineage.from_json(value),
+            value.get("recorded", True),
         )

@@ -21,6 +21,7 @@ from temporalio.bridge.proto.workflow_activation import (
     RemoveFromCache,
     WorkflowActivation,
 )
+from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.workflow import Info
 
@@ -29,8 +30,10 @@ from temporal_state.runs import Json, Patch, RunRef
 from temporal_state.temporal._capture import CaptureSettings, captured, captured_error, started_with
 from temporal_state.temporal._events import Closed, Ended, Place, Scheduled, jobs_closed, of_command
 from temporal_state.temporal._lineage import Lineage
+from temporal_state.temporal._notes import Notes
+from temporal_state.temporal._opentelemetry import trace_in
 from temporal_state.temporal._pauses import Pauses
-from temporal_state.temporal._wire import HEADER
+from temporal_state.temporal._wire import CHECKPOINT, HEADER, json_payload, object_in
 
 ACCEPTED = RemoveFromCache.EvictionReason.WORKFLOW_EXECUTION_ENDING
 REFUSED = frozenset(
@@ -66,19 +69,6 @@ class FollowerSettings:
 
 
 @dataclass(slots=True)
-class Notes:
-    """What passes between a follower and the code of its workflow.
-
-    Attributes:
-        progress: What the code last reported.
-        checkpoints: The number of the last checkpoint.
-    """
-
-    progress: Json | None = None
-    checkpoints: int = 0
-
-
-@dataclass(slots=True)
 class Follower:
     """Follows one run for as long as it is in this worker's cache."""
 
@@ -91,6 +81,7 @@ class Follower:
     """Where the run comes from; whoever reads it from its start sets it before `see`."""
     _steps: int = 0
     _open: dict[Place, tuple[int, str, str | None]] = field(default_factory=dict)
+    _trace: Json | None = None
     _pauses: Pauses = field(default_factory=Pauses)
     _counts: Counter[str] = field(default_factory=Counter)
     _end: Json = field(default_factory=dict)
@@ -125,6 +116,7 @@ class Follower:
             self._see_closed(closed, patch)
         for command in completion.successful.commands:
             self._see_command(of_command(command, keys), patch)
+            self._tell_checkpoint(command)
         for number in self._pauses.given_up():
             self._close(number, {"status": "cancelled"}, patch)
         checkpoints = self._checkpoints()
@@ -173,6 +165,7 @@ class Follower:
         if settings.capture != "none":
             self._input = [captured("input", p, settings.limit) for p in start.arguments]
             self._start = started_with(start, settings.limit)
+        self._trace = trace_in(start.headers)
         self.notes.checkpoints = self.lineage.checkpoints
         self._checkpoint_time = self._now
 
@@ -212,6 +205,9 @@ class Follower:
             self._pauses.begin(event.pause, key, number)
             return
         self._pauses.closed(event)
+        if name == CHECKPOINT and event.status == "completed":
+            number = (object_in(event.result) or {}).get("number", 0)
+            self.notes.checkpoints = max(self.notes.checkpoints, int(number))
         self._close(number, self._outcome(event, name), patch)
 
     def _close(self, number: int, outcome: Json, patch: Patch) -> None:
@@ -227,6 +223,16 @@ class Follower:
         if event.failure is not None:
             outcome["error"] = captured_error(event.failure, settings, step)
         return outcome
+
+    def _tell_checkpoint(self, command: WorkflowCommand) -> None:
+        """Give a checkpoint that the code asks for its number, beside its arguments."""
+        call: Any = getattr(command, command.WhichOneof("variant") or "", None)
+        if getattr(call, "activity_type", None) != CHECKPOINT or getattr(call, "attempt", 1) > 1:
+            return
+        self.notes.checkpoints += 1
+        known = {"number": self.notes.checkpoints, "step": self._counts.total()}
+        told = {**self._situation(), **known, "time": to_text(self._now)}
+        call.headers[CHECKPOINT].CopyFrom(json_payload(told))
 
     def _checkpoints(self) -> list[Json]:
         closed = self._counts.total()
@@ -268,6 +274,7 @@ class Follower:
             "started": to_text(info.workflow_start_time),
             "lost": 0,
             **self.lineage.to_json(),
+            "trace": self._trace,
             "worker": self.settings.worker,
         }
 
@@ -289,6 +296,7 @@ class Follower:
             "error": None,
             "checkpoints": checkpoints,
             **self._situation(),
+            **self.notes.header(self._clock, to_text(self._now)),
             **self._end,
         }
 

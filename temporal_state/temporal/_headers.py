@@ -36,7 +36,7 @@ class HeaderWriter:
         self.lineage = Lineage()
         self._info = info
         self._on_retry = on_retry
-        self._started = info.workflow_start_time if recorded else None
+        self._recorded = recorded
         self._calls = Occurrences()
         self._local: dict[int, tuple[str, str]] = {}
         self._backing_off: defaultdict[str, list[str]] = defaultdict(list)
@@ -79,8 +79,9 @@ class HeaderWriter:
             content=content,
             step=key,
             now=now,
-            started=self._started,
+            started=self._info.workflow_start_time,
             lineage=self.lineage,
+            recorded=self._recorded,
         )
         call.headers[HEADER].CopyFrom(header.to_payload())
 

@@ -22,10 +22,11 @@ from temporal_state.backend import StateBackend
 from temporal_state.temporal._attempts import Attempt, attempt_of, recorded
 from temporal_state.temporal._call import CURRENT_CALL, ActivityCall
 from temporal_state.temporal._failures import as_application_errors
+from temporal_state.temporal._opentelemetry import trace_in
 from temporal_state.temporal._recording import RecordingLane
 from temporal_state.temporal._reuse import Reuse
 from temporal_state.temporal._run import WorkflowRun, WorkflowSettings
-from temporal_state.temporal._wire import HEADER
+from temporal_state.temporal._wire import CHECKPOINT, HEADER, object_in
 
 
 class StateInterceptor(Interceptor):
@@ -89,8 +90,9 @@ class _ActivityInbound(ActivityInboundInterceptor):
             self._root.settings.max_payload,
         )
         CURRENT_CALL.set(call)
-        self._attempt = attempt_of(call, self._root.lane)
-        call.report = self._attempt.report if self._attempt is not None else None
+        call.told = object_in(input.headers.get(CHECKPOINT))
+        trace = trace_in(input.headers)
+        self._attempt = call.record = attempt_of(call, self._root.lane, trace)
         with as_application_errors():
             found = await self._root.reuse.find(call, self._attempt, input.fn)
             if found is not None:

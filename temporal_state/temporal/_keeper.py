@@ -146,9 +146,9 @@ class Keeper:
 
     def tell(self) -> None:
         """Tell the record how far the loop is, if it is known how far there is to go."""
-        if self.length is not None and self._call.report is not None:
+        if self.length is not None and self._call.record is not None:
             progress = {"done": self.reached[0], "total": self.length, "message": None}
-            self._call.report(progress)
+            self._call.record.report(progress)
 
     async def catch_up(self) -> bool:
         """Save what is due; return whether the loop may go on.

@@ -44,12 +44,14 @@ class Lineage:
         home: Whose own document it goes on with; ``None`` is its own chain's.
         checkpoints: The number of the last checkpoint of the run that it continues.
         damaged: Whether what it was told cannot be read.
+        trace_root: Of a run that resumes another: the trace of the first one.
     """
 
     source: Source | None = None
     home: Home | None = None
     checkpoints: int = 0
     damaged: bool = False
+    trace_root: str | None = None
 
     @classmethod
     def of(cls, start: InitializeWorkflow, former: Source | None = None) -> "Lineage":
@@ -71,7 +73,9 @@ class Lineage:
         new_work = start.continued_initiator == _CRON or (
             start.continued_initiator == _RETRY and start.cron_schedule != ""
         )
-        return cls(None if new_work else told.source, told.home, told.checkpoints, told.damaged)
+        if new_work:
+            return cls(None, told.home, told.checkpoints, told.damaged)
+        return told
 
     def of_child(self, content: str) -> "Lineage | None":
         """Return what the child that a call with this content starts is told, if anything."""
@@ -90,9 +94,11 @@ class Lineage:
         return json_payload({**self.to_json(), "checkpoints": self.checkpoints})
 
     def to_json(self) -> Json:
-        """Return source and home, as far as there are any."""
+        """Return all but the checkpoints, as far as there is something."""
         known = {"source": self.source, "home": self.home}
         told: Json = {name: to_json(value) for name, value in known.items() if value is not None}
+        if self.trace_root is not None:
+            told["trace_root"] = self.trace_root
         return {**told, "damaged": True} if self.damaged else told
 
     @classmethod
@@ -105,4 +111,4 @@ class Lineage:
         """Return what `to_json` wrote; other fields are not looked at."""
         source, home = source_from(value.get("source")), home_from(value.get("home"))
         checkpoints, damaged = value.get("checkpoints", 0), value.get("damaged", False)
-        return cls(source, home, int(checkpoints), bool(damaged))
+        return cls(source, home, int(checkpoints), bool(damaged), value.get("trace_root"))

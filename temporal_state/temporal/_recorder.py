@@ -27,6 +27,7 @@ from temporal_state.temporal._capture import ValueEncoder, drop_values, slots_of
 log = logging.getLogger("temporal_state")
 
 ATTEMPTS_PER_OBJECT = 64
+SPANS_PER_ATTEMPT = 8
 AT_ONCE = 8
 ANNOUNCED = 64
 KNOWN_RUNS = 10_000
@@ -242,10 +243,10 @@ class Recorder:
         await self._encoder.encode(patch)
         if patch.header is not None and known.lost:
             patch.header |= {"lost": known.lost, "synced": 0}
-        if patch.attempts and known.attempts >= ATTEMPTS_PER_OBJECT:
+        if (patch.attempts or patch.spans) and known.attempts >= ATTEMPTS_PER_OBJECT:
             known.writer, known.attempts = secrets.token_hex(8), 0
         self._count("written", await self._runs.merge(patch, known.writer))
-        known.attempts += len(patch.attempts)
+        known.attempts += len(patch.attempts) + len(patch.spans) // SPANS_PER_ATTEMPT
 
     def _keep(self, patch: Patch) -> None:
         newer = self._pending.get(patch.ref)

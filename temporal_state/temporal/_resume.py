@@ -100,7 +100,7 @@ async def start(
     """Start the run that a plan is for; see `resume`."""
     run = plan.run
     home = await Takeover(backend.runs).home_of(run)
-    told = _Tells(Lineage(plan.source, home).to_payload())
+    told = _Tells(Lineage(plan.source, home, trace_root=run.trace_id).to_payload())
     config = client.config()
     config["interceptors"] = [*config["interceptors"], told]
     workflow = options.pop("workflow", run.workflow_type)

@@ -5,19 +5,22 @@ code of a run shares (main routine, handlers, tasks) and that no other run can r
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 
 from temporal_state.documents import Layout
 from temporal_state.errors import ContextError
 from temporal_state.temporal._budget import MarkerBudget
-from temporal_state.temporal._follower import Notes
 from temporal_state.temporal._lineage import Lineage
+from temporal_state.temporal._notes import Notes, with_metadata
 from temporal_state.temporal._runner import LINEAGE, NOTES
 
 _ATTRIBUTE = "__temporal_state_run"
+_METADATA = "__temporal_state_metadata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,19 @@ class WorkflowRun:
         """Return what passes between the calling code and its follower, if it has one."""
         function = workflow.extern_functions().get(NOTES)
         return None if function is None else function()
+
+    @staticmethod
+    def annotate_here(metadata: Mapping[str, Any]) -> None:
+        """Note metadata of the run whose code is calling.
+
+        Raises:
+            TooLargeError: It is too large together with what was noted, recorded or not.
+        """
+        loop = asyncio.get_running_loop()
+        setattr(loop, _METADATA, with_metadata(getattr(loop, _METADATA, {}), metadata))
+        notes = WorkflowRun.notes_here()
+        if notes is not None:
+            notes.annotate(metadata)
 
     @staticmethod
     def lineage_here() -> Lineage:

@@ -20,6 +20,8 @@ NEVER_REUSE = "__temporal_state_never_reuse__"
 LARGE = {RESERVED_KEY: "too large for a local activity; read it with a regular one"}
 """What a local activity returns in place of a large result; no document has this key."""
 ACTIVITY_PREFIX = "temporal_state."
+CHECKPOINT = "temporal_state.checkpoint"
+"""The activity that writes a checkpoint, and the header that tells it what the run knows."""
 
 
 def pause_after(attempt: int) -> timedelta:
@@ -68,3 +70,12 @@ def json_payload(value: dict[str, Any]) -> Payload:
     """Return a JSON object as a payload."""
     # As the SDK's JSON converter does, in a tenth of the time: one is made for every activity.
     return Payload(metadata={"encoding": b"json/plain"}, data=dumps(value))
+
+
+def object_in(payload: Payload | None) -> dict[str, Any] | None:
+    """Return the JSON object in a payload; ``None`` if it is absent or cannot be read as one."""
+    try:
+        value = None if payload is None else loads(payload.data)
+    except ValueError:
+        return None  # encoded by a codec, or somebody else's
+    return value if isinstance(value, dict) else None

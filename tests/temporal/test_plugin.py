@@ -113,8 +113,13 @@ def test_every_operation_is_an_activity_of_its_name():
     operations = {"get", "read", "exists", "list", "previous", "set", "merge", "replace", "delete"}
     operations |= {"key_get", "key_exists", "key_list", "key_set", "key_delete"}
     operations |= {"system_get", "system_set", "delete_execution_state"}
-    operations |= {"patch", "increment", "append", "look", "commit"}
     operations |= {"last_checkpoint"}
+    operations |= {"patch", "increment", "append", "look", "commit", "checkpoint"}
+    runs = {"get", "list", "steps", "history", "spans", "document", "start", "step", "progress"}
+    runs |= {"annotate", "span", "checkpoint", "evaluate", "finish"}
+    operations |= {f"runs.{name}" for name in runs}
+    snapshots = {"create", "load", "list", "restore", "delete"}
+    operations |= {f"snapshots.{name}" for name in snapshots}
     assert names == {f"temporal_state.{operation}" for operation in operations}
 
 

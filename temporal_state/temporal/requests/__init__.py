@@ -6,7 +6,18 @@ perform on the spot. To add one, write a class with ``operation`` and ``perform`
 its family, and put it into `REQUESTS`: the plugin registers an activity for each.
 """
 
-from temporal_state.temporal.requests._base import CallingRun, Request, Scope
+from temporal_state.temporal.requests._base import Calling, CallingRun, Request, Scope
+from temporal_state.temporal.requests._by_hand import (
+    Annotate,
+    ByHand,
+    Evaluate,
+    Finish,
+    StartRun,
+    WriteCheckpoint,
+    WriteProgress,
+    WriteSpan,
+    WriteStep,
+)
 from temporal_state.temporal.requests._checkpoints import LastCheckpoint
 from temporal_state.temporal.requests._documents import (
     Append,
@@ -32,6 +43,23 @@ from temporal_state.temporal.requests._keys import (
     KeySet,
     SystemGet,
     SystemSet,
+)
+from temporal_state.temporal.requests._run import Checkpoint
+from temporal_state.temporal.requests._runs import (
+    GetDocument,
+    GetHistory,
+    GetRun,
+    GetSpans,
+    GetSteps,
+    ListRuns,
+    RunsRequest,
+)
+from temporal_state.temporal.requests._snapshots import (
+    CreateSnapshot,
+    DeleteSnapshot,
+    ListSnapshots,
+    LoadSnapshot,
+    RestoreSnapshot,
 )
 from temporal_state.temporal.requests._transactions import Commit, Look
 
@@ -59,18 +87,51 @@ REQUESTS: tuple[type[Request], ...] = (
     SystemGet,
     SystemSet,
     DeleteExecutionState,
+    Checkpoint,
+    GetRun,
+    GetSteps,
+    GetHistory,
+    GetSpans,
+    GetDocument,
+    ListRuns,
+    StartRun,
+    WriteStep,
+    WriteProgress,
+    Annotate,
+    Finish,
+    WriteSpan,
+    WriteCheckpoint,
+    Evaluate,
+    CreateSnapshot,
+    LoadSnapshot,
+    ListSnapshots,
+    RestoreSnapshot,
+    DeleteSnapshot,
 )
 
 __all__ = [
     "REQUESTS",
+    "Annotate",
     "Append",
+    "ByHand",
+    "Calling",
     "CallingRun",
+    "Checkpoint",
     "Commit",
+    "CreateSnapshot",
     "Delete",
     "DeleteExecutionState",
+    "DeleteSnapshot",
     "DocumentRequest",
+    "Evaluate",
     "Exists",
+    "Finish",
     "Get",
+    "GetDocument",
+    "GetHistory",
+    "GetRun",
+    "GetSpans",
+    "GetSteps",
     "Increment",
     "KeyDelete",
     "KeyExists",
@@ -79,6 +140,9 @@ __all__ = [
     "KeySet",
     "LastCheckpoint",
     "List",
+    "ListRuns",
+    "ListSnapshots",
+    "LoadSnapshot",
     "Look",
     "Merge",
     "Patch",
@@ -86,8 +150,15 @@ __all__ = [
     "Read",
     "Replace",
     "Request",
+    "RestoreSnapshot",
+    "RunsRequest",
     "Scope",
     "Set",
+    "StartRun",
     "SystemGet",
     "SystemSet",
+    "WriteCheckpoint",
+    "WriteProgress",
+    "WriteSpan",
+    "WriteStep",
 ]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from temporal_state.backend import StateBackend
 from temporal_state.documents import Caller, dumps
 from temporal_state.errors import ContextError, TooLargeError
-from temporal_state.runs import ChainRef, Source
+from temporal_state.runs import ChainRef, Json, RunRef, Source, digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,23 @@ class CallingRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Calling:
+    """The run that asks for an operation.
+
+    Attributes:
+        ref: Which run.
+        workflow_type: Of the run.
+        task_queue: Of the activity.
+        told: What the run knew of itself when it asked for a checkpoint.
+    """
+
+    ref: RunRef
+    workflow_type: str
+    task_queue: str
+    told: Json | None
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """On what, on whose behalf and in which run an operation is performed.
 
@@ -37,12 +54,14 @@ class Scope:
         caller: On whose behalf: its time, the token of its change, how much may be returned.
         chain: The chain whose own document the calling run's is, if a run calls.
         run: The calling run, if a run calls.
+        calling: The same with its record, if that was told.
     """
 
     backend: StateBackend
     caller: Caller
     chain: ChainRef | None
     run: CallingRun | None = None
+    calling: Calling | None = None
 
     def own(self) -> ChainRef:
         """Return the chain of the calling run.
@@ -71,6 +90,24 @@ class Scope:
                 "a one started; elsewhere use StateBackend.runs.history"
             )
         return self.run
+
+    def recorded_run(self, what: str) -> Calling:
+        """Return the calling run.
+
+        Raises:
+            ContextError: It is not known; ``what`` is what needs it.
+        """
+        if self.calling is None:
+            raise ContextError(
+                f"{what} belongs to a workflow run, and none is known here: call this in a "
+                "workflow whose worker has the StatePlugin; elsewhere use StateBackend.runs"
+            )
+        return self.calling
+
+    def call_name(self) -> str | None:
+        """Return the name of this very change: the same when it is repeated; else ``None``."""
+        token = self.caller.token
+        return None if token is None else digest(token.step, token.change)
 
     def fitting(self, result: Any, what: str) -> Any:
         """Return the JSON ``result`` of a read, if it is small enough for its way back.
