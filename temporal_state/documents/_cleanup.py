@@ -81,11 +81,13 @@ async def _objects(engine: Engine, folder: Folder) -> AsyncIterator[tuple[Envelo
 
 
 async def _look(engine: Engine, folder: Folder, key: str) -> tuple[Envelope, str] | None:
-    found = await engine.in_time(engine.store.get(key), f"reading {key}")
     segment = folder.segment_of(key)
-    if found is None or segment is None:
+    if segment is None:
         return None
     try:
+        found = await engine.in_time(engine.store.get(key), f"reading {key}")
+        if found is None:
+            return None
         id = folder.id_of(segment) or id_inside(key, found.data)
         envelope = Envelope.decode(Address(folder.type, id, key), found.data)
     except DamagedObjectError:

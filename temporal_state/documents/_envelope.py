@@ -14,7 +14,7 @@ from temporal_state.documents._layout import Address
 from temporal_state.documents._times import from_text, to_text
 from temporal_state.documents._tokens import TokenWindow
 from temporal_state.errors import ConfigurationError, DamagedObjectError
-from temporal_state.storage import missing_transform
+from temporal_state.storage import encode_name, missing_transform
 
 RESERVED_KEY = "$temporal_state"
 SCHEMA = 1
@@ -68,13 +68,10 @@ class Envelope:
         if data is None:
             return cls(address)
         state = _load(address, data)
-        meta = state.pop(RESERVED_KEY, None)
-        if meta is None:
-            try:
-                check_foreign(data)
-            except ValueError as error:
-                raise damaged(address, f"{error}") from error
+        _check_touched(address, state, data)
+        if RESERVED_KEY not in state:
             return cls(address, state, deleted=False)
+        meta = state.pop(RESERVED_KEY)
         try:
             return cls.from_meta(address, state, meta)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -82,24 +79,30 @@ class Envelope:
 
     @classmethod
     def from_meta(cls, address: Address, state: dict[str, Any], meta: dict[str, Any]) -> "Envelope":
-        """Return the envelope of a state and of what `meta` returned."""
-        if meta["schema"] > SCHEMA:
+        """Return the envelope of a state and of what `meta` returned.
+
+        Nothing is taken for what it only looks like: read as a truth value, ``"false"`` would make
+        a document a deleted one, and so an empty one.
+        """
+        if _natural(meta["schema"]) > SCHEMA:
             raise DamagedObjectError(
                 f"{address} ({address.key}) was written by a newer version (schema "
                 f"{meta['schema']}, known is {SCHEMA}); upgrade this process"
             )
         if (meta["type"], meta["id"]) != (address.type, address.id):
             raise damaged(address, f"it is the document {meta['type']}/{meta['id']}")
+        if not isinstance(state, dict) or (_flag(meta["deleted"]) and state):
+            raise ValueError("it is marked as deleted and has a state, or has none")
         return cls(
             address,
             state,
-            version=int(meta["version"]),
-            created=from_text(meta["created"]) if meta["created"] else None,
-            updated=from_text(meta["updated"]) if meta["updated"] else None,
+            version=_natural(meta["version"]),
+            created=_time(meta["created"]),
+            updated=_time(meta["updated"]),
             expires={key: from_text(text) for key, text in meta["expires"].items()},
-            expires_at=from_text(meta["expires_at"]) if meta["expires_at"] else None,
+            expires_at=_time(meta["expires_at"]),
             tokens=TokenWindow.from_json(meta["tokens"], meta["floor"]),
-            deleted=bool(meta["deleted"]),
+            deleted=meta["deleted"],
             unknown={name: value for name, value in meta.items() if name not in _KNOWN},
             tx=_mark(meta.get("tx")),
         )
@@ -149,6 +152,22 @@ class Envelope:
             self.deleted, self.created = False, now
 
 
+def _natural(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is no number of a version")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else from_text(text)
+
+
 def _mark(tx: dict[str, Any] | None) -> dict[str, Any] | None:
     if tx is not None and not (isinstance(tx["id"], str) and tx["id"]):
         raise ValueError(f"the transaction {tx['id']!r} has no name")
@@ -165,17 +184,35 @@ def id_inside(key: str, data: bytes) -> str:
     """Return the id that an object holds, for the keys that are too short to hold it."""
     address = Address("?", "?", key)
     try:
-        return str(_load(address, data)[RESERVED_KEY]["id"])
-    except (KeyError, TypeError) as error:
+        id = _load(address, data)[RESERVED_KEY]["id"]
+        if encode_name(id) == key.split("/")[-2]:
+            return str(id)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(address, "it does not say which id it has") from error
+    raise damaged(address, f"it is the document {id}")
 
 
 def damaged(address: Address, what: str) -> DamagedObjectError:
     """Return the error for an object that cannot be what was written."""
     return DamagedObjectError(
-        f"document {address} is damaged: {what}; look at the object {address.key}, and restore or "
-        "remove it"
+        f"document {address} is damaged: {what}. Nothing writes over it, so that it can be looked "
+        f"at: restore the object, or remove it with backend.store.delete({address.key!r}), which "
+        "forgets its version and which changes it had applied"
     )
+
+
+def _check_touched(address: Address, state: dict[str, Any], data: bytes) -> None:
+    # What was written by us and reads back as the same bytes has lost nothing on the way. Only the
+    # files that others have written or edited pay for the slow reader that notices all.
+    try:
+        if dumps(state) + b"\n" == data:
+            return
+    except TypeError:  # it is too deep
+        pass
+    try:
+        check_foreign(data, but=RESERVED_KEY)
+    except ValueError as error:
+        raise damaged(address, f"{error}") from error
 
 
 def _load(address: Address, data: bytes) -> dict[str, Any]:

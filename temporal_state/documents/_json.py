@@ -25,6 +25,7 @@ JSON: TypeAlias = "dict[str, Any] | list[Any] | str | int | float | bool | None"
 
 MAX_DEPTH = 200  # orjson writes 254 levels; the envelope needs some
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
+_MOST_DIGITS = 20
 _CONVERTED = (datetime, date, time, timedelta, Decimal, UUID)
 
 
@@ -64,17 +65,28 @@ def loads(data: bytes) -> Any:
     return orjson.loads(data)
 
 
-def check_foreign(data: bytes) -> None:
-    """Refuse JSON of another tool that `loads` would change in silence.
+def check_foreign(data: bytes, *, but: str) -> None:
+    """Refuse a JSON object of another tool that `loads` would change in silence.
+
+    Args:
+        data: The text, which `loads` takes for an object.
+        but: A key whose value only has to have no key twice.
 
     Raises:
-        ValueError: It has an integer beyond 64 bits, or an object with the same key twice.
+        ValueError: It has an integer beyond 64 bits, more than 200 levels, or an object with the
+            same key twice.
     """
-    json.loads(data, parse_int=_foreign_integer, object_pairs_hook=_foreign_object)
+    try:
+        value = json.loads(data, parse_int=_foreign_integer, object_pairs_hook=_foreign_object)
+    except RecursionError as error:
+        raise ValueError(f"it has more than {MAX_DEPTH} levels; flatten it") from error
+    value.pop(but, None)
+    plain(value)
 
 
 def _foreign_integer(text: str) -> int:
-    return _integer(int(text), f"the integer {text[:40]}", 0)
+    # Python refuses to read one of thousands of digits, and not with a path.
+    return int(text) if len(text) <= _MOST_DIGITS else _MAX_INT + 1
 
 
 def _foreign_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

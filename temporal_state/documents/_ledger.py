@@ -24,7 +24,7 @@ from temporal_state.documents._layout import Address, record_beside
 from temporal_state.documents._marks import MarkedError, holder, lifted
 from temporal_state.documents._times import from_text, to_text
 from temporal_state.errors import ConflictError, DamagedObjectError
-from temporal_state.storage import Object
+from temporal_state.storage import Object, check_key
 
 if TYPE_CHECKING:
     from temporal_state.documents._engine import Engine
@@ -65,18 +65,28 @@ class Record:
         """Return the record that `encode` wrote; raises `DamagedObjectError` if it is none."""
         try:
             value: dict[str, Any] = loads(found.data)
+            if value["schema"] > SCHEMA:
+                raise ValueError(f"schema {value['schema']} is newer than {SCHEMA}: upgrade")
+            if value["key"] != key:
+                raise ValueError(f"it is the record {value['key']}")
             return cls(
                 key,
                 Status(value["status"]),
                 from_text(value["created"]),
-                tuple(Address(*place) for place in value["documents"]),
+                tuple(_place(*place) for place in value["documents"]),
                 found.etag,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedObjectError(
-                f"the record of a transaction {key} is damaged ({error!r}); look at its documents, "
-                "and restore or remove it"
+                f"the record of a transaction {key} is damaged ({error!r}); restore it, or remove "
+                f"it with backend.store.delete({key!r}), which undoes the changes that are still "
+                "marked with it"
             ) from error
+
+
+def _place(type: str, id: str, key: str) -> Address:
+    check_key(key)
+    return Address(type, id, key)
 
 
 class Watch:

@@ -89,15 +89,18 @@ async def _living_id(engine: Engine, folder: Folder, key: str) -> str | None:
     segment = folder.segment_of(key)
     if segment is None:
         return None
-    found = await engine.in_time(engine.store.get(key), f"reading {key}")
-    if found is None:
-        return None
-    id = folder.id_of(segment) or id_inside(key, found.data)
+    id = folder.id_of(segment)
     try:
+        found = await engine.in_time(engine.store.get(key), f"reading {key}")
+        if found is None:
+            return None
+        id = id or id_inside(key, found.data)
         envelope = Envelope.decode(Address(folder.type, id, key), found.data)
         if holder(envelope) is not None:
             envelope = await engine.look(envelope.address)
     except DamagedObjectError:
+        if id is None:
+            raise  # only the object has its id, and a page must not be short of it in silence
         return id  # it is there; whoever reads it will be told what is wrong
     envelope.expire(engine.now())
     return None if envelope.deleted else id

@@ -20,4 +20,7 @@ def to_text(time: datetime) -> str:
 
 def from_text(text: str) -> datetime:
     """Return the time that `to_text` wrote; raises ``ValueError`` for other text."""
-    return datetime.fromisoformat(text).astimezone(UTC)
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(f"{text!r} is a time without its offset from UTC")
+    return time.astimezone(UTC)

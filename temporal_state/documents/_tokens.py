@@ -49,8 +49,12 @@ class TokenWindow:
 
     @classmethod
     def from_json(cls, tokens: dict[str, Any], floor: int | None) -> "TokenWindow":
-        """Return the window that `to_json` wrote."""
-        return cls(dict(tokens), floor)
+        """Return the window that `to_json` wrote; raises ``ValueError`` for anything else."""
+        if not isinstance(tokens, dict) or not all(map(_is_step, tokens.values())):
+            raise ValueError("its tokens are no applied changes by step")
+        if floor is not None and type(floor) is not int:
+            raise ValueError(f"the floor of its tokens is {floor!r}")
+        return cls(tokens, floor)
 
     def to_json(self) -> tuple[dict[str, Any], int | None]:
         """Return the tokens and the floor as JSON values."""
@@ -100,6 +104,13 @@ class TokenWindow:
                 break
             del self.steps[step]
             self.floor = max(touched, self.floor or touched)
+
+
+def _is_step(entry: Any) -> bool:
+    return (
+        isinstance(entry, list)
+        and [type(part) for part in entry] == [int, dict]
+    )
 
 
 def _milliseconds(time: datetime) -> int:

@@ -356,22 +356,21 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-async def test_transfers_of_four_processes_keep_the_sum_and_no_reader_sees_half(tmp_path):
+async def test_transfers_of_four_processes_keep_the_sum_and_no_reader_sees_half(
+    children, tmp_path
+):
     async with StateBackend.open(tmp_path, app="bank") as backend:
         for account in ACCOUNTS:
             await backend.documents.merge(account, {"n": 100})
-        tellers = [
-            await asyncio.create_subprocess_exec(sys.executable, "-c", TELLER, str(tmp_path))
-            for _ in range(4)
-        ]
-        working = asyncio.gather(*(teller.wait() for teller in tellers))
+        tellers = [children.start(TELLER, tmp_path) for _ in range(4)]
+        working = asyncio.gather(*(children.output(teller) for teller in tellers))
         readings = 0
         while not working.done():
             balances = [state["n"] for state in await backend.documents.get_many(ACCOUNTS)]
             assert sum(balances) == 800
             readings += 1
             await asyncio.sleep(0)
-        assert await working == [0] * 4
+        await working
         assert readings > 3
         states = [await backend.documents.read(account) for account in ACCOUNTS]
         assert sum(state.value["n"] for state in states) == 800
@@ -379,23 +378,16 @@ async def test_transfers_of_four_processes_keep_the_sum_and_no_reader_sees_half(
         assert await records(backend) == []
 
 
-async def test_a_process_killed_in_its_work_leaves_whole_transfers(tmp_path):
+async def test_a_process_killed_in_its_work_leaves_whole_transfers(children, tmp_path):
     limits = Limits(transaction_patience=timedelta(milliseconds=200))
     async with StateBackend.open(tmp_path, app="bank", limits=limits) as backend:
         for account in ACCOUNTS:
             await backend.documents.merge(account, {"n": 100})
         for _ in range(3):
-            teller = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-c",
-                TELLER.replace("(backend, 2)", "(backend, 99)"),
-                str(tmp_path),
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            await asyncio.sleep(random.uniform(0.3, 0.8))
-            if teller.returncode is None:
-                teller.kill()
-            await teller.wait()
+            teller = children.start(TELLER.replace("(backend, 2)", "(backend, 99)"), tmp_path)
+            await asyncio.sleep(random.uniform(0.1, 0.4))
+            teller.kill()
+            await asyncio.to_thread(teller.wait)
             found = [state["n"] for state in await backend.documents.get_many(ACCOUNTS)]
             assert sum(found) == 800
             for account in ACCOUNTS:

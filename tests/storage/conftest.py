@@ -3,14 +3,12 @@
 What a store says of itself proves little, so tests read and write the bytes behind its back too.
 """
 
-import asyncio
 import hashlib
 import os
 import secrets
-import subprocess
-import sys
+import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +18,6 @@ import psycopg
 import pytest
 from object_servers import BUCKET, SERVERS, InBucket, Server
 
-import temporal_state.errors
 from temporal_state.errors import DamagedObjectError
 from temporal_state.storage import (
     LocalStore,
@@ -236,46 +233,3 @@ async def local(tmp_path: Path) -> AsyncIterator[LocalStore]:
     await store.open()
     yield store
     await store.close()
-
-
-class Children:
-    """Python programs that import this package."""
-
-    def __init__(self) -> None:
-        self._started: list[subprocess.Popen[str]] = []
-
-    def start(
-        self, program: str, *args: object, before: Sequence[object] = ()
-    ) -> "subprocess.Popen[str]":
-        package = Path(temporal_state.errors.__file__).parents[1]
-        process = subprocess.Popen(
-            [*map(str, before), sys.executable, "-c", program, *map(str, args)],
-            env={**os.environ, "PYTHONPATH": str(package), "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._started.append(process)
-        return process
-
-    async def output(self, process: "subprocess.Popen[str]") -> str:
-        """Wait for the end; return what was printed, or fail with what went wrong."""
-        out, err = await asyncio.to_thread(process.communicate, timeout=60)
-        assert process.returncode == 0, err
-        return out
-
-    async def run(self, program: str, *args: object, before: Sequence[object] = ()) -> str:
-        return await self.output(self.start(program, *args, before=before))
-
-    def stop(self) -> None:
-        for process in self._started:
-            process.kill()
-            process.communicate()
-
-
-@pytest.fixture
-def children() -> Iterator[Children]:
-    """Starts programs, none of which outlives the test."""
-    made = Children()
-    yield made
-    made.stop()

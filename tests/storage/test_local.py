@@ -366,7 +366,7 @@ async def main():
 asyncio.run(main())
 """
     package = Path(_files.__file__).parents[1]
-    assert await children.run(program, package) == "b'1'\n"
+    assert await children.run(program, package, fresh=True) == "b'1'\n"
 
 
 async def test_after_a_fork_the_child_must_open_its_own(children, tmp_path):

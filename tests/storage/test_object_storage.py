@@ -391,7 +391,7 @@ except ConfigurationError as error:
 
 
 async def test_the_extra_is_named_when_it_is_missing(children):
-    assert "pip install 'temporal-state[object-storage]'" in await children.run(MISSING)
+    assert "pip install 'temporal-state[object-storage]'" in await children.run(MISSING, fresh=True)
 
 
 def test_the_place_of_a_document_in_a_bucket_is_a_url():

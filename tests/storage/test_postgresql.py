@@ -614,6 +614,6 @@ try:
 except RuntimeError as error:
     print(type(error).__name__, error)
 """
-    told = await children.run(program)
+    told = await children.run(program, fresh=True)
     assert told.startswith("ConfigurationError")
     assert "pip install 'temporal-state[postgresql]'" in told
