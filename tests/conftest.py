@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from children import Children
+from disks import Disk, SmallDisk
 from object_servers import BUCKET, Azurite, SeaweedFS
 from servers import PostgresServer
 from temporalio.client import Client, WorkflowHandle
@@ -76,6 +77,22 @@ def children() -> Iterator[Children]:
     made = Children()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Disk]:
+    """A disk whose power can be cut."""
+    made = Disk(tmp_path)
+    yield made
+    made.unmount()
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[SmallDisk]:
+    """A disk that is soon full."""
+    made = SmallDisk(tmp_path / "small")
+    yield made
+    made.unmount()
 
 
 @pytest.fixture(scope="session", params=["dev", "skipping"])

@@ -1,29 +1,21 @@
 """What was acknowledged is there and whole, whatever dies, fails or fills up."""
 
 import asyncio
-import fcntl
 import json
 import os
 import random
 import re
 import shutil
-import struct
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from children import STRACE
+from disks import needs_strace
 
 from temporal_state.errors import StoreError, StoreFullError
 from temporal_state.storage import LocalStore
-
-needs_strace = pytest.mark.skipif(
-    STRACE is None or os.system(f"{STRACE} -o /dev/null true") != 0,
-    reason="strace is missing or may not trace here, so system calls cannot be watched or failed",
-)
 
 OPENED = """
 import asyncio, hashlib, json, os, resource, sys
@@ -173,44 +165,6 @@ async def test_what_a_killed_writer_left_is_swept_when_the_store_is_opened_next(
     await store.close()
 
 
-class Disk:
-    """An ext4 file system in a file, whose power can be cut."""
-
-    def __init__(self, folder: Path) -> None:
-        self._image = folder / "image"
-        self.path = folder / "disk"
-        self.path.mkdir()
-        with self._image.open("wb") as image:
-            image.truncate(32 << 20)
-        self._run("mkfs.ext4", "-q", self._image)
-        self.mount()
-
-    def _run(self, *command: object) -> None:
-        if subprocess.run([*map(str, command)], capture_output=True, check=False).returncode != 0:
-            pytest.skip(f"{command[0]} is missing or not allowed here")
-
-    def mount(self) -> None:
-        self._run("mount", "-o", "loop", self._image, self.path)
-
-    def unmount(self) -> None:
-        subprocess.run(["umount", "-l", str(self.path)], check=False)
-
-    def cut_power(self) -> None:
-        """Drop whatever has not reached the disk, the journal included."""
-        disk = os.open(self.path, os.O_RDONLY)
-        fcntl.ioctl(disk, 0x8004587D, struct.pack("I", 2))  # EXT4_IOC_SHUTDOWN without a flush
-        os.close(disk)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    if not sys.platform.startswith("linux") or os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
-        pytest.skip("only root on Linux with mkfs.ext4 can make a disk and cut its power")
-    made = Disk(tmp_path)
-    yield made
-    made.unmount()
-
-
 async def test_what_was_acknowledged_survives_a_power_loss(children, disk, tmp_path):
     program = (
         OPENED
@@ -238,8 +192,7 @@ asyncio.run(main())
     disk.cut_power()
     process.kill()
     process.wait()
-    disk.unmount()
-    disk.mount()
+    disk.restart()
     last = dict(re.findall(r"^(\S+) (-?\d+)\n", log.read_text(), re.MULTILINE))
     newest = {k: max(int(last.get(f"{k}/{n}/new.json", -1)) for n in range(999)) for k in range(8)}
     in_flight = {f"{k}/{n - 3}/new.json" for k, n in newest.items()}  # deletes without an answer
@@ -398,22 +351,8 @@ asyncio.run(main())
     assert temporaries(tmp_path) == []
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KB and 40 inodes."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    options = ("-t", "tmpfs", "-o", "size=64k,nr_inodes=40", "none", str(path))
-    if not sys.platform.startswith("linux") or os.geteuid() != 0:
-        pytest.skip("only root on Linux can mount a small disk")
-    if subprocess.run(["mount", *options], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this system does not allow mounting a small disk")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
-
-
 async def test_a_full_disk_is_an_error_that_spares_the_old_object(small_disk):
-    store = LocalStore(small_disk)
+    store = LocalStore(small_disk.path)
     await store.open()
     await store.put("doc.json", b"old")
     for key in ("doc.json", "other.json"):
@@ -426,7 +365,7 @@ async def test_a_full_disk_is_an_error_that_spares_the_old_object(small_disk):
 
 
 async def test_a_disk_without_inodes_is_full_and_loses_nothing(small_disk):
-    store = LocalStore(small_disk)
+    store = LocalStore(small_disk.path)
     await store.open()
     stored: list[str] = []
 
