@@ -14,10 +14,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import connection, forkserver
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +26,7 @@ import temporal_state
 
 PACKAGE = Path(temporal_state.__file__).parents[1]
 STRACE = shutil.which("strace")
+_ONE = threading.Lock()  # the end of a process is told once, and each start asks for those of all
 _IMPORTED = ["temporal_state.storage", "psycopg", "obstore.store", "multiprocessing.spawn"]
 
 
@@ -51,25 +53,30 @@ class Forked:
         self._process = multiprocessing.get_context("forkserver").Process(
             target=_run, args=target, daemon=True
         )
-        with _where_this_package_is():
+        with _ONE, _where_this_package_is():
             self._process.start()
         self.pid = self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        return self._process.exitcode
+        with _ONE:
+            return self._process.exitcode
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        if self._process.exitcode is None:
+        connection.wait([self._process.sentinel], timeout)
+        code = self.returncode
+        if code is None:
             raise subprocess.TimeoutExpired("a forked program", timeout)
-        return self._process.exitcode
+        return code
 
     def kill(self) -> None:
         self._process.kill()
+
+    def output_so_far(self) -> str:
+        return self._files[0].read_text() if self._files[0].exists() else ""
 
     def communicate(self, *, timeout: float | None = None) -> tuple[str, str]:
         self.wait(timeout)
@@ -130,8 +137,8 @@ def _run(
         opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, number)
         os.close(opened)
-    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: PTH123, SIM115 - it has no path
-    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: PTH123, SIM115
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - it has no path
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     assert Path(temporal_state.__file__).parents[1] == PACKAGE
     os.environ.clear()
     os.environ.update(environment)

@@ -64,11 +64,7 @@ class Record:
     def decode(cls, key: str, found: Object) -> "Record":
         """Return the record that `encode` wrote; raises `DamagedObjectError` if it is none."""
         try:
-            value: dict[str, Any] = loads(found.data)
-            if value["schema"] > SCHEMA:
-                raise ValueError(f"schema {value['schema']} is newer than {SCHEMA}: upgrade")
-            if value["key"] != key:
-                raise ValueError(f"it is the record {value['key']}")
+            value = _checked(loads(found.data), key)
             return cls(
                 key,
                 Status(value["status"]),
@@ -82,6 +78,14 @@ class Record:
                 f"it with backend.store.delete({key!r}), which undoes the changes that are still "
                 "marked with it"
             ) from error
+
+
+def _checked(value: dict[str, Any], key: str) -> dict[str, Any]:
+    if value["schema"] > SCHEMA:
+        raise ValueError(f"its schema {value['schema']} is newer than {SCHEMA}: upgrade")
+    if value["key"] != key:
+        raise ValueError(f"it is the record {value['key']}")
+    return value
 
 
 def _place(type: str, id: str, key: str) -> Address:

@@ -107,10 +107,7 @@ class TokenWindow:
 
 
 def _is_step(entry: Any) -> bool:
-    return (
-        isinstance(entry, list)
-        and [type(part) for part in entry] == [int, dict]
-    )
+    return isinstance(entry, list) and [type(part) for part in entry] == [int, dict]
 
 
 def _milliseconds(time: datetime) -> int:

@@ -60,17 +60,17 @@ async def in_batch(backend, id):
 
 
 OPERATIONS = {
-    "get": lambda b, id: b.documents.get(id),
-    "read": lambda b, id: b.documents.read(id),
-    "exists": lambda b, id: b.documents.exists(id),
-    "set": lambda b, id: b.documents.set(id, "x", 1),
-    "merge": lambda b, id: b.documents.merge(id, {"x": 1}),
-    "replace": lambda b, id: b.documents.replace(id, {"x": 1}),
-    "patch": lambda b, id: b.documents.patch(id, {"x": None}),
-    "increment": lambda b, id: b.documents.increment(id, "x"),
-    "append": lambda b, id: b.documents.append(id, "x", 1),
-    "delete": lambda b, id: b.documents.delete(id),
-    "get_many": lambda b, id: b.documents.get_many(["sound", id]),
+    "get": lambda b, name: b.documents.get(name),
+    "read": lambda b, name: b.documents.read(name),
+    "exists": lambda b, name: b.documents.exists(name),
+    "set": lambda b, name: b.documents.set(name, "x", 1),
+    "merge": lambda b, name: b.documents.merge(name, {"x": 1}),
+    "replace": lambda b, name: b.documents.replace(name, {"x": 1}),
+    "patch": lambda b, name: b.documents.patch(name, {"x": None}),
+    "increment": lambda b, name: b.documents.increment(name, "x"),
+    "append": lambda b, name: b.documents.append(name, "x", 1),
+    "delete": lambda b, name: b.documents.delete(name),
+    "get_many": lambda b, name: b.documents.get_many(["sound", name]),
     "transaction": in_transaction,
     "reading in a transaction": reading_in_transaction,
     "batch": in_batch,
@@ -162,9 +162,18 @@ WRONG = {
     "version": [None, "1", 1.5, True, -1, 2**64 - 1 + 0.5, [1]],
     "created": [0, "", False, "yesterday", "2026-05-01T12:00:00", 7, [], "0001-01-01T00:00+23:00"],
     "updated": [0, "", False, "yesterday", "2026-05-01T12:00:00", 7, []],
-    "expires": [None, [], "x", {"x": None}, {"x": 7}, {"x": "never"}, {"x": "2026-05-01T12:00:00"}],
+    "expires": [None, [], "x", *({"x": wrong} for wrong in (None, 7, "never", "2026-05-01T12:00"))],
     "expires_at": [0, "", False, "never", "2026-05-01T12:00:00", {}],
-    "tokens": [None, [], [["a", 1]], "x", {"s": None}, {"s": [1]}, {"s": ["1", {}]}, {"s": [1, []]}],
+    "tokens": [
+        None,
+        [],
+        [["a", 1]],
+        "x",
+        {"s": None},
+        {"s": [1]},
+        {"s": ["1", {}]},
+        {"s": [1, []]},
+    ],
     "floor": ["1", 1.5, True, []],
     "deleted": [None, 0, 1, "false", "true", [], True],
     "tx": [7, "x", [], {}, {"id": None}, {"id": ""}, {"id": 7}],
@@ -262,7 +271,8 @@ LONG = "x" * 400
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b'{"a": 1}', b'{"$temporal_state": {"id": 7}}', b'{"$temporal_state": {"id": "b"}}']
+    "data",
+    [b"", b'{"a": 1}', b'{"$temporal_state": {"id": 7}}', b'{"$temporal_state": {"id": "b"}}'],
 )
 async def test_a_listing_is_never_short_of_an_id_that_it_cannot_tell(backend, documents, data):
     await documents.merge(LONG, {"x": 1})

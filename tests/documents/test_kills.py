@@ -118,7 +118,7 @@ async def template(tmp_path) -> Path:
     return tmp_path / "template"
 
 
-async def run(children, template, operation, name, last=0, watched=()):
+async def run(children, template, operation, name, *, last=0, watched=()):
     """Run the program on a root of its own until it is killed; return how it ended."""
     root = template.with_name(f"root-{name}")
     log = root.with_suffix(".log")
@@ -156,7 +156,7 @@ async def kill_at(children, template, operation, moments):
 
     async def one(moment):
         async with at_once:
-            return await run(children, template, operation, moment, moment)
+            return await run(children, template, operation, moment, last=moment)
 
     return [status for status, _ in await asyncio.gather(*map(one, moments))]
 
@@ -171,26 +171,13 @@ async def test_a_process_killed_at_some_calls_breaks_no_promise(children, templa
     assert set(await kill_at(children, template, operation, moments)) == {-9}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("operation", ALLOWED)
-async def test_a_process_killed_at_any_call_breaks_no_promise(children, template, operation):
-    _, out = await run(children, template, operation, "whole", last=10**9)
-    statuses = await kill_at(children, template, operation, range(1, int(out) + 20))
-    assert statuses.count(-9) >= int(out) - 5  # it closes more or fewer descriptors at times
-
-
-CALLS = (
-    "openat,read,write,close,dup,fsync,fdatasync,/^rename,mkdirat,unlinkat,flock,getdents64,"
-    "newfstatat,fstat,futex"
-)
+CALLS = "openat,write,close,fsync,fdatasync,/^rename,mkdirat,unlinkat,flock,getdents64"
 
 
 @pytest.mark.slow
 @needs_strace
 @pytest.mark.parametrize("operation", ALLOWED)
-async def test_a_process_killed_by_the_kernel_at_any_call_breaks_no_promise(
-    children, template, operation
-):
+async def test_a_process_killed_at_any_call_breaks_no_promise(children, template, operation):
     """The same from outside, where no call can hide: the n-th one of any thread is the last."""
     for moment in range(1, 10_000):
         kill = ("-o", "/dev/null", "-e", f"inject={CALLS}:signal=KILL:when={moment}")

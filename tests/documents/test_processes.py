@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from temporal_state import StateBackend
 
-PROCESSES, CHANGES = 8, 25
+PROCESSES, CHANGES = 8, 12
 
 WRITER = f"""
 import asyncio, sys

@@ -4,7 +4,6 @@
 
 import asyncio
 import random
-import sys
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -356,9 +355,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-async def test_transfers_of_four_processes_keep_the_sum_and_no_reader_sees_half(
-    children, tmp_path
-):
+async def test_transfers_of_four_processes_keep_the_sum_and_no_reader_sees_half(children, tmp_path):
     async with StateBackend.open(tmp_path, app="bank") as backend:
         for account in ACCOUNTS:
             await backend.documents.merge(account, {"n": 100})

@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-import os
 import random
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +38,7 @@ async def main():
     await store.open()
     for _ in range(5):
         await asyncio.gather(*(store.update("a/count", increment) for _ in range(5)))
-        for _ in range(5):
+        for _ in range(2):
             await store.update("a/count", increment)
     await store.close()
 asyncio.run(main())
@@ -49,7 +47,7 @@ asyncio.run(main())
     running = [children.start(program, tmp_path) for _ in range(8)]
     for process in running:
         await children.output(process)
-    assert (tmp_path / "a" / "count").read_bytes() == b"400"
+    assert (tmp_path / "a" / "count").read_bytes() == b"280"
 
 
 async def test_processes_that_write_many_objects_at_once_never_wait_for_each_other(
@@ -153,7 +151,11 @@ async def test_kill_leaves_whole_documents_and_all_that_was_acknowledged(childre
 
 @needs_strace
 async def test_what_a_killed_writer_left_is_swept_when_the_store_is_opened_next(children, tmp_path):
-    kill = ("-o", "/dev/null", "-e", "inject=/^rename:signal=KILL:when=3",
+    kill = (
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=/^rename:signal=KILL:when=3",
     )
     process = children.start(WRITE_FOR_EVER, tmp_path / "root", tmp_path / "log", watched=kill)
     await asyncio.to_thread(process.communicate, timeout=60)
@@ -242,7 +244,11 @@ async def test_a_write_that_failed_raises_and_leaves_the_old_object(
 ):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "doc.json").write_bytes(b"old")
-    inject = ("-o", "/dev/null", "-e", f"inject={call}:error={error}:when=1",
+    inject = (
+        "-o",
+        "/dev/null",
+        "-e",
+        f"inject={call}:error={error}:when=1",
     )
     out = await children.run(FAIL, tmp_path, watched=inject)
     said, stored = out.splitlines()
@@ -256,7 +262,11 @@ async def test_a_write_that_failed_raises_and_leaves_the_old_object(
 async def test_a_name_that_was_not_flushed_is_not_acknowledged(children, tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "doc.json").write_bytes(b"old")
-    inject = ("-o", "/dev/null", "-e", "inject=fsync:error=EIO:when=2",
+    inject = (
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=fsync:error=EIO:when=2",
     )
     out = await children.run(FAIL, tmp_path, watched=inject)
     assert out.startswith("StoreError cannot write 'd/doc.json': Input/output error")
@@ -278,9 +288,7 @@ asyncio.run(main())
     )
     trace, root = tmp_path / "trace", tmp_path / "root"
     calls = "trace=openat,write,fsync,/^rename,/^mkdir,/^unlink"
-    await children.run(
-        program, root, watched=("-y", "-o", trace, "-e", calls)
-    )
+    await children.run(program, root, watched=("-y", "-o", trace, "-e", calls))
     text = trace.read_text().replace(str(root), "ROOT")
     text = text[text.index('"begin"') : text.index('"end"')]
     return re.sub(r"tmp/[0-9a-f]{32}", "TMP", text)

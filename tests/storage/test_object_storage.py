@@ -118,30 +118,6 @@ async def test_no_change_of_32_writers_in_8_instances_is_lost_or_made_twice(serv
     assert_each_once(InBucket(server, place).get(KEY), names)
 
 
-WRITER = """
-import asyncio, sys
-from temporal_state import StateBackend
-
-async def main(url, name):
-    async with StateBackend.open(url) as backend:
-        async def write(task):
-            for n in range(5):
-                await backend.documents.merge("shared", {f"{name}-{task}-{n}": n})
-        await asyncio.gather(*(write(task) for task in range(8)))
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
-async def test_no_change_of_4_processes_with_8_tasks_each_is_lost(environment, children):
-    await asyncio.gather(*(children.run(WRITER, environment, name) for name in range(4)))
-    async with StateBackend.open(environment) as backend:
-        document = await backend.documents.read("shared")
-    names = {f"{name}-{task}-{n}": n for name in range(4) for task in range(8) for n in range(5)}
-    assert document.value == names
-    assert document.version == len(names)
-
-
 # -- lost requests and replies -------------------------------------------------------------------
 
 

@@ -110,34 +110,6 @@ async def words(store, key="log.txt"):
 
 # Many writers
 
-WRITER = """
-import asyncio, sys
-from temporal_state.storage import open_store
-
-async def main(url, name):
-    stores = [open_store(url) for _ in range(2)]
-    await asyncio.gather(*(store.open() for store in stores))
-    async def write(writer):
-        store = stores[writer % 2]
-        for n in range(10):
-            word = f"{name}-{writer}-{n}\\n".encode()
-            await store.update("log.txt", lambda data: (data or b"") + word)
-    await asyncio.gather(*(write(writer) for writer in range(8)))
-    await asyncio.gather(*(store.close() for store in stores))
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
-async def test_of_32_writers_in_4_processes_none_loses_a_change(url, children):
-    started = [children.start(WRITER, url, name) for name in "abcd"]
-    await asyncio.gather(*map(children.output, started))
-    store = PostgresStore(url)
-    await store.open()
-    found = Counter(await words(store))
-    await store.close()
-    assert found == Counter(f"{p}-{w}-{n}" for p in "abcd" for w in range(8) for n in range(10))
-
 
 async def test_two_stores_that_change_the_same_many_keys_never_block_each_other(postgres, url):
     other = PostgresStore(url)
