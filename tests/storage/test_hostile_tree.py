@@ -19,14 +19,15 @@ from disks import need_root
 from temporal_state import DamagedObjectError, StateBackend, StateError, StoreError
 
 SECRET = b'{"secret": "outside"}'
-LEVELS = {
-    "root/persistent-artifacts": "folder",
-    "root/persistent-artifacts/apps": "folder",
-    "root/persistent-artifacts/apps/tests": "folder",
-    "root/persistent-artifacts/apps/tests/workflows": "folder",
-    "root/persistent-artifacts/apps/tests/workflows/a": "folder",
-    "root/persistent-artifacts/apps/tests/workflows/a/config.json": "file",
-}
+KEY = "persistent-artifacts/apps/tests/workflows/a/config.json"
+LEVELS = [
+    "root/persistent-artifacts",
+    "root/persistent-artifacts/apps",
+    "root/persistent-artifacts/apps/tests",
+    "root/persistent-artifacts/apps/tests/workflows",
+    "root/persistent-artifacts/apps/tests/workflows/a",
+    f"root/{KEY}",
+]
 PRIVATE = ["root/.temporal_state", "root/.temporal_state/locks", "root/.temporal_state/tmp"]
 
 
@@ -34,15 +35,10 @@ PRIVATE = ["root/.temporal_state", "root/.temporal_state/locks", "root/.temporal
 def outside(tmp_path):
     """Beside the root, under a name that begins like it: all that a link could lead to."""
     evil = tmp_path / "root-evil"
-    for level in LEVELS:
-        below = evil / Path(*Path(level).parts[1:])
-        if LEVELS[level] == "folder":
-            below.mkdir(parents=True)
-            (below / "config.json").write_bytes(SECRET)
-            (below / "a").mkdir()
-            (below / "a" / "config.json").write_bytes(SECRET)
-            shutil.rmtree(below / "a")
-    (evil / "persistent-artifacts/apps/tests/workflows/a/config.json").write_bytes(SECRET)
+    file = evil / KEY
+    file.parent.mkdir(parents=True)
+    for folder in [evil, *file.relative_to(evil).parents[:-1]]:
+        (evil / folder / "config.json").write_bytes(SECRET)
     return evil
 
 
@@ -79,9 +75,6 @@ async def every_call(backend):
     ]
     async with asyncio.timeout(60):
         return [(await asyncio.gather(call, return_exceptions=True))[0] for call in calls]
-
-
-KEY = "persistent-artifacts/apps/tests/workflows/a/config.json"
 
 
 def assert_honest(outcomes):
@@ -157,7 +150,7 @@ async def test_what_is_no_file_is_damage_at_once_and_stays(tmp_path, outside, ki
     assert outcomes[2].ids == []
     others = [outcome for at, outcome in enumerate(outcomes) if at not in {2, 7}]
     assert {type(outcome) for outcome in others} == {DamagedObjectError}
-    assert os.path.lexists(path)
+    assert path.name in {entry.name for entry in path.parent.iterdir()}
     await backend.close()
 
 
@@ -179,8 +172,7 @@ async def test_a_hard_link_is_read_and_its_file_outside_never_written(tmp_path, 
     backend, before = await prepared(tmp_path), snapshot(outside)
     path = tmp_path / "root" / KEY
     path.unlink()
-    file = outside / "persistent-artifacts/apps/tests/workflows/a/config.json"
-    path.hardlink_to(file)
+    path.hardlink_to(outside / KEY)
     assert await backend.documents.get("a") == {"secret": "outside"}
     await backend.documents.merge("a", {"n": 1})
     await backend.documents.delete("a")
