@@ -208,11 +208,11 @@ def _state_of(data: bytes) -> dict[str, Any]:
         state = loads(data)
     except ValueError:
         raise ValueError(f"it is not JSON ({len(data)} bytes); mend or remove it") from None
-    check_foreign(data)
     if not isinstance(state, dict):
         raise InvalidDocumentError(
             f"it is a JSON {type(state).__name__}, not an object; mend or remove it"
         )
+    check_foreign(data, but=RESERVED_KEY)
     return state
 
 

@@ -4,11 +4,9 @@ What a store says of itself proves little, so tests read and write the bytes beh
 """
 
 import hashlib
-import os
 import secrets
-import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
