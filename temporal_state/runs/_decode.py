@@ -58,6 +58,8 @@ def to_run(record: Json) -> Run:
         metadata=record.get("metadata") or {},
         trace=_to_trace(record.get("trace")),
         trace_root=record.get("trace_root"),
+        paused=record["clock"] <= record.get("paused_at", -1),
+        known_to_temporal=record["clock"] > record.get("unknown_at", -1),
     )
 
 

@@ -68,24 +68,44 @@ def merge_step(stored: Json | None, seen: Json) -> Json:
 
     A step has a ``call`` and, once it is closed, an ``end``, each with the clock at which it was
     seen. A number whose call changed was given to another by a repeated workflow task: the later
-    call has it, and what was known of the other's end goes with the other.
+    call has it, and what was known of the other's end goes with the other. A call whose place was
+    ``guessed`` from a history gives way to the one that a worker saw there.
     """
     if stored is None:
         return dict(seen)
-    if "call" in stored and "call" in seen and _identity(stored) != _identity(seen):
-        return dict(seen) if seen["call"]["clock"] >= stored["call"]["clock"] else stored
+    if "call" in stored and "call" in seen and not _is_same_call(stored["call"], seen["call"]):
+        return dict(seen) if _rank(seen["call"]) >= _rank(stored["call"]) else stored
     merged: Json = {
         part: _newer(stored.get(part), seen.get(part))
         for part in ("call", "end")
         if part in stored or part in seen
     }
+    if "call" in stored and "call" in seen:
+        merged["call"] = _same_call(merged["call"], stored["call"], seen["call"])
     if len(merged) > 1 and merged["end"]["clock"] < merged["call"]["clock"]:
         del merged["end"]  # the call was made again after this end
     return merged
 
 
-def _identity(step: Json) -> tuple[Any, ...]:
-    return tuple(step["call"].get(field) for field in ("kind", "name", "key"))
+def _is_same_call(one: Json, other: Json) -> bool:
+    if any(one.get(field) != other.get(field) for field in ("kind", "name")):
+        return False
+    # A history does not tell the key of every call.
+    keys = {call.get("key") for call in (one, other)}
+    return len(keys - {None}) <= 1
+
+
+def _same_call(merged: Json, *calls: Json) -> Json:
+    """Return a call that two have seen, as the one saw it that knows where it belongs."""
+    seen = [call for call in calls if not call.get("guessed")]
+    if len(seen) == 1:
+        return seen[0]
+    key = next((call["key"] for call in calls if call.get("key")), None)
+    return {**merged, "key": key} if key else merged
+
+
+def _rank(call: Json) -> tuple[bool, int]:
+    return (not call.get("guessed"), call["clock"])
 
 
 def _newer(stored: Json | None, seen: Json | None) -> Json:

@@ -5,7 +5,7 @@ and what the activity side told of them.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +133,28 @@ class RunReader:
             records = await asyncio.gather(*map(self._read, reversed(keys)))
             found += [to_run(record) for record in records if record]
         return found
+
+    async def scan(
+        self, namespace: str = "default", *, after: str | None = None
+    ) -> AsyncIterator[tuple[str, Run]]:
+        """Yield all runs, each with its place, the newest first, without their large values.
+
+        Args:
+            namespace: Temporal's namespace.
+            after: Only those behind this place.
+        """
+        prefix = self._places.namespace(namespace)
+        for month in await self._months(namespace):
+            if after is not None and month > after.partition("/")[0]:
+                continue
+            keys = await self._objects.keys(f"{prefix}{month}/")
+            places = [f"{month}/{k.split('/')[-2]}" for k in keys if k.endswith(f"/{RUN_FILE}")]
+            found = dict(zip(places, (k for k in keys if k.endswith(f"/{RUN_FILE}")), strict=True))
+            for place in sorted(places, reverse=True):
+                if after is None or place < after:
+                    record = await self._read(found[place])
+                    if record:
+                        yield place, to_run(record)
 
     async def acknowledged(self, ref: RunRef, key: str) -> Value | None:
         """Return the result of a step that was kept by `acknowledge`, unless it was dropped."""

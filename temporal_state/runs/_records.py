@@ -125,6 +125,9 @@ class Run:
         metadata: What was noted of it, by the workflow or by hand.
         trace: The span of OpenTelemetry that it was started in, if it was in one.
         trace_root: Of a run that resumes another: the trace of the first one.
+        paused: Whether someone has paused it, as far as Temporal was asked.
+        known_to_temporal: ``False`` if Temporal was asked and has no such run any more: its status
+            is then the last that was known.
     """
 
     kind: str
@@ -160,6 +163,8 @@ class Run:
     metadata: dict[str, Any] = field(default_factory=dict)
     trace: TraceContext | None = None
     trace_root: str | None = None
+    paused: bool = False
+    known_to_temporal: bool = True
 
     @property
     def trace_id(self) -> str:

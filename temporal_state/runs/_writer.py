@@ -52,6 +52,15 @@ class RunWriter(RunReader):
         ]
         return self.feed.announced(changes)
 
+    async def mark_unknown(self, ref: RunRef) -> None:
+        """Note that Temporal has no such run; it holds until someone has seen more of the run."""
+
+        def merge(record: Json) -> Json:
+            return {**record, "unknown_at": record["clock"]} if "clock" in record else record
+
+        await self._objects.update(self._places.run(ref), merge)
+        await self._announce(ref)
+
     async def write(self, patch: Patch, writer: str) -> int:
         """Name a run in the feed and merge a patch into its record, see `merge`."""
         async with self.announced([patch]):

@@ -10,6 +10,13 @@ from temporal_state.temporal._notes import with_metadata
 from temporal_state.temporal._own_spans import OwnSpan
 from temporal_state.temporal._plan import ResumePlan, plan_resume
 from temporal_state.temporal._plugin import StatePlugin
+from temporal_state.temporal._reconcile import (
+    Change,
+    Freshness,
+    Reconciliation,
+    freshness,
+    reconcile,
+)
 from temporal_state.temporal._recording import UNRECORDED, Recording
 from temporal_state.temporal._recover import Recover, Recovery, recover
 from temporal_state.temporal._resume import resume
@@ -28,10 +35,13 @@ __all__ = [
     "UNRECORDED",
     "ActivityCall",
     "Capture",
+    "Change",
     "CodecTransform",
+    "Freshness",
     "Keeper",
     "Lineage",
     "OwnSpan",
+    "Reconciliation",
     "Recording",
     "Recover",
     "Recovery",
@@ -39,8 +49,10 @@ __all__ = [
     "ResumePlan",
     "StatePlugin",
     "WorkflowRun",
+    "freshness",
     "perform_in_workflow",
     "plan_resume",
+    "reconcile",
     "recover",
     "resume",
     "with_metadata",

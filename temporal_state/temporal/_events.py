@@ -87,7 +87,7 @@ def _resolved(kind: str, resolved: Any) -> Closed:
         return Closed(place, status, result=payload)
     if status == "failed":
         failure = result.failed if kind == "nexus" else result.failed.failure
-        return Closed(place, _status_of(failure), failure=failure)
+        return Closed(place, status_of(failure), failure=failure)
     if status == "timed_out":
         return Closed(place, status, failure=result.timed_out)
     if status == "backoff":
@@ -107,15 +107,23 @@ def _refused_child(start: Any) -> Closed | None:
         return None
     if status == "cancelled":
         return Closed(place, "cancelled")
-    # Temporal gives no failure here; this is what the workflow's code gets.
-    failure = Failure(message=Cause.Name(start.failed.cause))
-    if failure.message.endswith("_WORKFLOW_ALREADY_EXISTS"):
+    return Closed(place, "failed", failure=refusal(Cause.Name(start.failed.cause)))
+
+
+def refusal(cause: str) -> Failure:
+    """Return the failure of a child that was not started, by the name of the cause.
+
+    Temporal gives none; this is what the workflow's code gets.
+    """
+    failure = Failure(message=cause)
+    if cause.endswith("_WORKFLOW_ALREADY_EXISTS"):
         failure = Failure(message="Workflow execution already started")
         failure.application_failure_info.type = "WorkflowAlreadyStartedError"
-    return Closed(place, "failed", failure=failure)
+    return failure
 
 
-def _status_of(failure: Failure) -> str:
+def status_of(failure: Failure) -> str:
+    """Return how something ended that failed so."""
     cause = innermost(failure)
     if cause.HasField("timeout_failure_info"):
         return "timed_out"
