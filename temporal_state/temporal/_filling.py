@@ -20,7 +20,7 @@ from temporal_state.documents import to_text, utc_now
 from temporal_state.runs import Json, Patch, Run, RunRef, Step, digest, step_key
 from temporal_state.temporal._call_header import CallHeader
 from temporal_state.temporal._capture import CaptureSettings, captured, captured_error, started_with
-from temporal_state.temporal._history import History, Told
+from temporal_state.temporal._history import History, Moment, Told
 from temporal_state.temporal._lineage import Lineage
 from temporal_state.temporal._names import Occurrences, digest_of_payloads
 from temporal_state.temporal._wire import HEADER
@@ -127,8 +127,10 @@ class Filling:
             if told.call.kind == "child" and children:
                 content = await self._content_of_child(told, calls)
                 keys[number] = keys[number] or step_key(self._original, content)
-            elif known is None and told.call.header is not None:
-                keys[number] = await self._key_in(told.call.header)
+            elif known is None and (header := await self._header_of(told)) is not None:
+                keys[number] = header.step
+                # In one task, what follows a local activity is called later than the task began.
+                told.called = Moment(told.called.clock, header.now)
         return keys
 
     async def _content_of_child(self, told: Told, calls: Occurrences) -> str:
@@ -136,9 +138,11 @@ class Filling:
         what = digest("child", told.call.name, digest_of_payloads(payloads))
         return digest(what, str(calls.next(what)))
 
-    async def _key_in(self, header: Payload) -> str | None:
+    async def _header_of(self, told: Told) -> CallHeader | None:
+        if told.call.header is None:
+            return None
         try:
-            return CallHeader.from_payload(await self._header_value(header)).step
+            return CallHeader.from_payload(await self._header_value(told.call.header))
         except Exception:
             log.exception("the header of an activity in a history cannot be read")
             return None

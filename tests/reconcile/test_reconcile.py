@@ -1,0 +1,344 @@
+"""Whatever happened to a run while nobody looked: reconciled, its record says what Temporal says."""
+
+import asyncio
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from reconciling import (
+    ACTIVITIES,
+    ONCE_MORE,
+    WORKFLOWS,
+    Continues,
+    FailsOnce,
+    Locals,
+    Ticks,
+    Waits,
+    agreed,
+    shown,
+    until,
+)
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import (
+    DeleteWorkflowExecutionRequest,
+    ResetWorkflowExecutionRequest,
+)
+
+from temporal_state import Recording, StateBackend, StatePlugin
+from temporal_state.errors import NotRecordedError
+from temporal_state.temporal import freshness, reconcile
+
+EACH = Recording(flush_interval=timedelta(milliseconds=20))
+
+
+def worker(runner, recording=EACH, **options):
+    plugins = [StatePlugin(runner.backend, recording=recording)]
+    return runner.worker(*WORKFLOWS, activities=ACTIVITIES, plugins=plugins, **options)
+
+
+def files(backend):
+    return {p: p.read_bytes() for p in sorted(Path(backend.url).rglob("*")) if p.is_file()}
+
+
+async def waiting(runner, handle):
+    """Wait until the record has all that the workflow does before it waits."""
+
+    async def failed():
+        run = await runner.backend.runs.get(handle.id)
+        return run is not None and run.counts.get("failed")
+
+    await until(failed)
+
+
+async def settled_twice(runner, *only):
+    """Reconcile, and show that doing it again changes nothing."""
+    result = await reconcile(runner.client, runner.backend, *only, calls_per_second=1000)
+    assert result.errors == []
+    before = files(runner.backend)
+    again = await reconcile(runner.client, runner.backend, *only, calls_per_second=1000)
+    assert (again.changed, files(runner.backend)) == ([], before)
+    return result
+
+
+async def start_waiting(runner, **options):
+    async with worker(runner):
+        handle = await runner.start(Waits.run, "value", **options)
+        await waiting(runner, handle)
+    return handle
+
+
+async def test_a_terminated_run_is_recorded_so(on_dev):
+    handle = await start_waiting(on_dev)
+    await handle.terminate(reason="no longer needed")
+    steps = await on_dev.backend.runs.steps(handle.id)
+    result = await settled_twice(on_dev)
+    assert [(c.before, c.after) for c in result.changed] == [("running", "terminated")]
+    run = await agreed(on_dev.client, on_dev.backend, handle.id)
+    assert (run.error.type, run.error.message) == ("TerminatedError", "no longer needed")
+    assert run.input[0].json() == "value"
+    assert shown(await on_dev.backend.runs.steps(handle.id)) == shown(steps)
+
+
+@pytest.mark.parametrize("timeout", ["run_timeout", "execution_timeout"])
+async def test_a_run_that_timed_out_is_recorded_so(on_dev, timeout):
+    handle = await start_waiting(on_dev, **{timeout: timedelta(seconds=2)})
+    with pytest.raises(Exception, match="execution failed"):
+        await handle.result()
+    await settled_twice(on_dev)
+    run = await agreed(on_dev.client, on_dev.backend, handle.id)
+    assert (run.status, run.error.type) == ("timed_out", "TimeoutError")
+
+
+@pytest.mark.parametrize("how", ["max_cached_workflows", "disable_safe_workflow_eviction"])
+async def test_an_end_that_no_eviction_confirmed_is_confirmed(on_dev, how):
+    options = {how: 0 if how == "max_cached_workflows" else True}
+    async with worker(on_dev, **options):
+        handle = await on_dev.start(Continues.run, 0)
+        await handle.result()
+    before = await on_dev.backend.runs.get(handle.id)
+    steps = shown(await on_dev.backend.runs.steps(handle.id))
+    await settled_twice(on_dev)
+    run = await agreed(on_dev.client, on_dev.backend, handle.id)
+    assert (run.status, run.result, run.counts) == ("completed", before.result, before.counts)
+    assert run.result.json() == "done"
+    assert shown(await on_dev.backend.runs.steps(handle.id)) == steps
+
+
+@pytest.mark.parametrize(
+    ("definition", "arguments", "options", "statuses"),
+    [
+        (Continues, [2], {}, ["continued_as_new", "continued_as_new", "completed"]),
+        (FailsOnce, [], {"retry_policy": ONCE_MORE}, ["failed", "completed"]),
+    ],
+)
+async def test_every_run_of_a_chain_is_recorded_from_its_history_alone(
+    on_dev, definition, arguments, options, statuses
+):
+    async with worker(on_dev, recording=None):
+        handle = await on_dev.start(definition.run, *arguments, **options)
+        await handle.result()
+    runs = on_dev.backend.runs
+    assert await runs.of_workflow(handle.id) == []
+
+    async def made():
+        query = {"missing": True, "calls_per_second": 1000}
+        await reconcile(on_dev.client, on_dev.backend, **query)
+        return len(await runs.of_workflow(handle.id)) == len(statuses)
+
+    await until(made)
+    found = [*reversed(await runs.of_workflow(handle.id))]
+    assert [run.status for run in found] == statuses
+    assert len({run.chain for run in found}) == 1
+    for run in found:
+        await agreed(on_dev.client, on_dev.backend, handle.id, run.run_id)
+        (step,) = await runs.steps(handle.id, run_id=run.run_id)
+        assert (step.name, step.status, step.attempt) == ("echo", "completed", 1)
+
+
+async def test_each_run_of_a_cron_schedule_is_settled(on_dev):
+    async with worker(on_dev, max_cached_workflows=0):
+        handle = await on_dev.start(Ticks.run, cron_schedule="@every 1s")
+
+        async def ticked():
+            return len(await on_dev.backend.runs.of_workflow(handle.id)) >= 2
+
+        await until(ticked)
+    await handle.terminate()
+    await settled_twice(on_dev)
+    found = await on_dev.backend.runs.of_workflow(handle.id)
+    for run in found:
+        await agreed(on_dev.client, on_dev.backend, handle.id, run.run_id)
+    assert found[-1].status == "completed"
+
+
+async def test_a_reset_run_is_closed_as_the_server_closed_it(on_dev):
+    async with worker(on_dev):
+        handle = await on_dev.start(Waits.run, "value")
+        await waiting(on_dev, handle)
+        history = await handle.fetch_history()
+        done = [
+            e.event_id
+            for e in history.events
+            if e.HasField("workflow_task_completed_event_attributes")
+        ]
+        former = (await handle.describe()).run_id
+        reset = await on_dev.client.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace="default",
+                workflow_execution=WorkflowExecution(workflow_id=handle.id, run_id=former),
+                workflow_task_finish_event_id=done[1],
+                request_id=uuid.uuid4().hex,
+            )
+        )
+        newer = on_dev.client.get_workflow_handle(handle.id, run_id=reset.run_id)
+        await newer.signal(Waits.release)
+        await newer.result()
+    await settled_twice(on_dev)
+    old = await agreed(on_dev.client, on_dev.backend, handle.id, former)
+    new = await agreed(on_dev.client, on_dev.backend, handle.id, reset.run_id)
+    assert (old.status, new.status, new.original) == ("terminated", "completed", former)
+    assert len(await on_dev.backend.runs.of_workflow(handle.id)) == 2
+
+
+async def recorded_by_history(runner, handle, tmp_path, **options):
+    async with StateBackend.open(tmp_path / "other", app="tests") as other:
+        await reconcile(runner.client, other, handle.id, **options)
+        again = await reconcile(runner.client, other, handle.id, **options)
+        assert again.changed == []
+        return await other.runs.get(handle.id), await other.runs.steps(handle.id)
+
+
+@pytest.mark.parametrize("definition", [Waits, Locals])
+async def test_a_history_tells_the_same_steps_as_a_worker(on_dev, tmp_path, definition):
+    async with worker(on_dev):
+        handle = await on_dev.start(
+            definition.run, "value", memo={"a": 1}, task_timeout=timedelta(seconds=7)
+        )
+        if definition is Waits:
+            await handle.signal(Waits.release)
+        await handle.result()
+    run, steps = await recorded_by_history(on_dev, handle, tmp_path)
+    worker_run = await on_dev.backend.runs.get(handle.id)
+    worker_steps = await on_dev.backend.runs.steps(handle.id)
+    for name in (
+        "status",
+        "steps",
+        "counts",
+        "open",
+        "input",
+        "result",
+        "start",
+        "chain",
+        "cron",
+        "original",
+        "started",
+        "parent",
+        "workflow_type",
+        "task_queue",
+        "attempt",
+        "kind",
+    ):
+        assert getattr(run, name) == getattr(worker_run, name), name
+    known = [s if s[1] != "local_activity" else (*s[:4], None, *s[5:]) for s in shown(worker_steps)]
+    assert shown(steps) == known
+    for step, other in zip(steps, worker_steps, strict=True):
+        if step.kind == "activity":
+            assert (step.attempt, step.worker) == (other.attempt, other.worker)
+            assert step.scheduled == other.scheduled
+        if definition is Waits:
+            assert (step.scheduled, step.closed) == (other.scheduled, other.closed)
+
+
+async def test_what_temporal_has_dropped_is_unknown_and_not_failed(on_dev):
+    handle = await start_waiting(on_dev)
+    before = await on_dev.backend.runs.get(handle.id)
+    await on_dev.client.workflow_service.delete_workflow_execution(
+        DeleteWorkflowExecutionRequest(
+            namespace="default",
+            workflow_execution=WorkflowExecution(workflow_id=handle.id, run_id=before.run_id),
+        )
+    )
+
+    async def gone():
+        return (await reconcile(on_dev.client, on_dev.backend, handle.id)).unknown
+
+    await until(gone)
+    written = files(on_dev.backend)
+    run = await on_dev.backend.runs.get(handle.id)
+    assert (run.status, run.confirmed, run.known_to_temporal) == ("running", False, False)
+    again = await reconcile(on_dev.client, on_dev.backend, handle.id)
+    assert again.unknown == [(handle.id, run.run_id)]
+    assert (again.changed, files(on_dev.backend)) == ([], written)
+    fresh = await freshness(on_dev.client, on_dev.backend, handle.id)
+    assert (fresh.temporal_clock, fresh.behind, fresh.open) == (None, None, None)
+
+
+async def test_an_unknown_run_is_an_error(on_dev):
+    with pytest.raises(NotRecordedError, match="neither the store nor Temporal"):
+        await reconcile(on_dev.client, on_dev.backend, "no-such-run")
+    with pytest.raises(NotRecordedError):
+        await freshness(on_dev.client, on_dev.backend, "no-such-run")
+
+
+async def test_a_living_worker_and_reconcile_converge(on_dev):
+    async with worker(on_dev):
+        handles = [await on_dev.start(Waits.run, f"value {i}") for i in range(3)]
+        stop = asyncio.Event()
+
+        async def over_and_over():
+            while not stop.is_set():
+                for handle in handles:
+                    await reconcile(on_dev.client, on_dev.backend, handle.id, calls_per_second=1000)
+                await reconcile(on_dev.client, on_dev.backend, calls_per_second=1000)
+
+        task = asyncio.create_task(over_and_over())
+        for handle in handles:
+            await waiting(on_dev, handle)
+            await handle.signal(Waits.release)
+            await handle.result()
+        stop.set()
+        await task
+    await settled_twice(on_dev)
+    for i, handle in enumerate(handles):
+        run = await agreed(on_dev.client, on_dev.backend, handle.id)
+        steps = await on_dev.backend.runs.steps(handle.id)
+        assert (run.status, run.result.json(), run.steps) == ("completed", f"value {i}", 5)
+        assert run.counts == {"completed": 4, "failed": 1}
+        assert [s.name for s in steps] == ["echo", "echo", "a nap", "Child", "fails"]
+        assert [s.kind for s in steps] == ["activity", "activity", "timer", "child", "activity"]
+
+
+async def test_a_run_in_flight_gets_the_steps_it_lacks(on_dev, tmp_path):
+    handle = await start_waiting(on_dev)
+    run, steps = await recorded_by_history(on_dev, handle, tmp_path)
+    assert (run.status, run.confirmed, run.ended) == ("running", False, None)
+    assert shown(steps) == shown(await on_dev.backend.runs.steps(handle.id))
+    fresh = await freshness(on_dev.client, on_dev.backend, handle.id)
+    assert (fresh.open, fresh.settled) == (True, False)
+    assert 0 <= fresh.behind < 10
+    await handle.terminate()
+
+
+async def test_only_so_many_calls_are_made_in_a_second(on_dev):
+    async with worker(on_dev, max_cached_workflows=0):
+        handles = [await on_dev.start(Continues.run, 0) for _ in range(6)]
+        for handle in handles:
+            await handle.result()
+    clock = asyncio.get_running_loop().time
+    times = []
+
+    def took_a_call(result):
+        times.append((clock(), result.calls))
+
+    begun = clock()
+    result = await reconcile(
+        on_dev.client, on_dev.backend, calls_per_second=10, progress=took_a_call
+    )
+    assert result.looked_at == len(times) == 6
+    assert result.calls == 7  # one list of all, one history of each
+    assert all(calls - 1 <= 10 * (at - begun) + 0.01 for at, calls in times)
+
+
+async def test_it_goes_on_where_it_stopped(on_dev):
+    async with worker(on_dev, max_cached_workflows=0):
+        handles = [await on_dev.start(Continues.run, 0) for _ in range(5)]
+        for handle in handles:
+            await handle.result()
+    cursor, looked_at, rounds = None, 0, 0
+    while rounds == 0 or cursor is not None:
+        result = await reconcile(
+            on_dev.client, on_dev.backend, calls_per_second=1000, limit=2, cursor=cursor
+        )
+        cursor, rounds = result.cursor, rounds + 1
+        looked_at += result.looked_at
+    assert (looked_at, rounds) == (5, 3)
+    for handle in handles:
+        await agreed(on_dev.client, on_dev.backend, handle.id)
+
+
+async def test_what_is_young_is_left_alone(on_dev):
+    handle = await start_waiting(on_dev)
+    await handle.terminate()
+    result = await reconcile(on_dev.client, on_dev.backend, older_than=timedelta(hours=1))
+    assert (result.looked_at, result.calls) == (0, 0)
