@@ -40,6 +40,7 @@ from temporal_state.errors import ConfigurationError
 from temporal_state.runs import (
     Catalog,
     Feed,
+    Maintenance,
     OwnDocuments,
     Positions,
     Runs,
@@ -81,6 +82,7 @@ class StateBackend:
         runs: The records of its runs.
         snapshots: States of documents and runs that are kept under a name.
         audit: Who deleted and restored what.
+        maintenance: Retention of runs and checkpoints, and all else that keeps the store tidy.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class StateBackend:
         self.runs = Runs(engine, layout, self.own_documents, feed=feed, catalog=self._catalog)
         self.audit = self.runs.audit
         self.snapshots = Snapshots(self.documents, self.runs, self.audit)
+        self.maintenance = Maintenance(self.documents, self.keys, self.runs)
         self._users = 0
         self._counting = threading.Lock()
 

@@ -7,6 +7,7 @@ from temporal_state.runs._diff import CheckpointDiff
 from temporal_state.runs._digest import digest, step_key
 from temporal_state.runs._evaluations import Evaluation
 from temporal_state.runs._listed import Listed
+from temporal_state.runs._maintenance import PARTS, Maintenance, Piece, Report
 from temporal_state.runs._merge import Json
 from temporal_state.runs._own import ChainRef, OwnDocument, OwnDocuments
 from temporal_state.runs._patch import Patch
@@ -23,6 +24,7 @@ from temporal_state.runs._records import (
     Value,
 )
 from temporal_state.runs._refs import RunRef
+from temporal_state.runs._retention import Retention
 from temporal_state.runs._snapshots import Snapshot, Snapshots
 from temporal_state.runs._source import Home, Source, home_from, source_from, to_json
 from temporal_state.runs._spans import Span, SpanStatistics, span_statistics
@@ -33,6 +35,7 @@ from temporal_state.runs.catalog import Catalog, Feed, RunPage, Seal, Stats, Ste
 
 __all__ = [
     "CLOSED",
+    "PARTS",
     "Audit",
     "AuditLine",
     "Catalog",
@@ -47,13 +50,17 @@ __all__ = [
     "Json",
     "Listed",
     "LoopRef",
+    "Maintenance",
     "OwnDocument",
     "OwnDocuments",
     "Patch",
+    "Piece",
     "Position",
     "Positions",
     "Progress",
     "Recorded",
+    "Report",
+    "Retention",
     "Run",
     "RunPage",
     "RunRef",

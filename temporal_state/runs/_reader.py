@@ -135,24 +135,33 @@ class RunReader:
         return found
 
     async def scan(
-        self, namespace: str = "default", *, after: str | None = None
+        self,
+        namespace: str = "default",
+        *,
+        after: str | None = None,
+        oldest_first: bool = False,
     ) -> AsyncIterator[tuple[str, Run]]:
-        """Yield all runs, each with its place, the newest first, without their large values.
+        """Yield all runs, each with its place, without their large values.
+
+        By the order of their starts, the newest first or the oldest. One month's places are held
+        in memory.
 
         Args:
             namespace: Temporal's namespace.
-            after: Only those behind this place.
+            after: Only those behind this place, in the same order.
+            oldest_first: Begin with the oldest.
         """
         prefix = self._places.namespace(namespace)
-        for month in await self._months(namespace):
-            if after is not None and month > after.partition("/")[0]:
+        months = await self._months(namespace)
+        for month in reversed(months) if oldest_first else months:
+            begun = (after or "").partition("/")[0]
+            if after is not None and (month < begun if oldest_first else month > begun):
                 continue
             keys = await self._objects.keys(f"{prefix}{month}/")
-            places = [f"{month}/{k.split('/')[-2]}" for k in keys if k.endswith(f"/{RUN_FILE}")]
-            found = dict(zip(places, (k for k in keys if k.endswith(f"/{RUN_FILE}")), strict=True))
-            for place in sorted(places, reverse=True):
-                if after is None or place < after:
-                    record = await self._read(found[place])
+            runs = {f"{month}/{k.split('/')[-2]}": k for k in keys if k.endswith(f"/{RUN_FILE}")}
+            for place in sorted(runs, reverse=not oldest_first):
+                if after is None or (place > after if oldest_first else place < after):
+                    record = await self._read(runs[place])
                     if record:
                         yield place, to_run(record)
 

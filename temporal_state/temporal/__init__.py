@@ -5,6 +5,7 @@ from temporal_state.temporal._call import CURRENT_CALL, ActivityCall
 from temporal_state.temporal._capture import Capture, Redact
 from temporal_state.temporal._keeper import Keeper
 from temporal_state.temporal._lineage import Lineage
+from temporal_state.temporal._maintenance import MaintenanceWorkflow, Reconcile
 from temporal_state.temporal._names import STEP_NAME
 from temporal_state.temporal._notes import with_metadata
 from temporal_state.temporal._own_spans import OwnSpan
@@ -22,6 +23,7 @@ from temporal_state.temporal._recover import Recover, Recovery, recover
 from temporal_state.temporal._resume import resume
 from temporal_state.temporal._reuse import BEFORE_ACK
 from temporal_state.temporal._run import WorkflowRun
+from temporal_state.temporal._schedule import MaintenanceSchedule, ScheduleState, install_schedule
 from temporal_state.temporal._transform import CodecTransform
 from temporal_state.temporal._wire import NEVER_REUSE
 from temporal_state.temporal._workflow import perform_in_workflow
@@ -40,16 +42,21 @@ __all__ = [
     "Freshness",
     "Keeper",
     "Lineage",
+    "MaintenanceSchedule",
+    "MaintenanceWorkflow",
     "OwnSpan",
+    "Reconcile",
     "Reconciliation",
     "Recording",
     "Recover",
     "Recovery",
     "Redact",
     "ResumePlan",
+    "ScheduleState",
     "StatePlugin",
     "WorkflowRun",
     "freshness",
+    "install_schedule",
     "perform_in_workflow",
     "plan_resume",
     "reconcile",

@@ -31,7 +31,15 @@ from temporal_state.documents import DEFAULT_LIMITS, Clock, Limits, utc_now
 from temporal_state.errors import ConfigurationError, StateError
 from temporal_state.storage import ObjectStore, Transform
 from temporal_state.temporal._activities import ACTIVITIES
+from temporal_state.temporal._beside import beside
 from temporal_state.temporal._interceptor import StateInterceptor
+from temporal_state.temporal._maintenance import (
+    MaintenanceWorkflow,
+    Reconcile,
+    maintenance_activities,
+)
+from temporal_state.temporal._reconcile import Reconciliation
+from temporal_state.temporal._reconcile import reconcile as reconcile_all
 from temporal_state.temporal._recording import Recording, RecordingLane
 from temporal_state.temporal._recover import Recover, recovering
 from temporal_state.temporal._run import WorkflowSettings
@@ -61,6 +69,9 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             included; then it raises.
         recover: Which runs of a worker's task queue are resumed when the worker starts; it does not
             wait for them, and goes on whatever becomes of them. By default none.
+        maintenance: Whether workers serve the maintenance that `install_schedule` starts.
+        reconcile: How records that may be wrong are reconciled with Temporal when a worker starts,
+            in the background; ``None`` leaves that to maintenance, or to you.
 
     ``tenant``, ``limits``, ``clock`` and ``transform`` are those of `StateBackend.open`; a
     `StateBackend` has its own.
@@ -78,6 +89,8 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         recording: Recording | None = DEFAULT_RECORDING,
         operation_timeout: timedelta = timedelta(minutes=1),
         recover: Recover | None = None,
+        maintenance: bool = False,
+        reconcile: Reconcile | None = None,
     ) -> None:
         if isinstance(backend, StateBackend):
             _refuse_another_app(backend, app)
@@ -102,6 +115,8 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             operation_timeout=operation_timeout,
         )
         self._recover = recover
+        self._maintenance = maintenance
+        self._reconcile = reconcile
         self._lane = RecordingLane(backend.runs, recording)
         self._interceptor = StateInterceptor(backend, settings, self._lane)
 
@@ -130,6 +145,10 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         # First, so that other interceptors' code finds its context too.
         config["interceptors"] = [self._interceptor, *config.get("interceptors", [])]
         config["activities"] = [*config.get("activities", []), *ACTIVITIES]
+        if self._maintenance:
+            more = maintenance_activities(self.backend, self._lane.recording)
+            config["activities"] = [*config["activities"], *more]
+            config["workflows"] = [*config.get("workflows", []), MaintenanceWorkflow]
         self._configure_workflows(config)
         for runner in ("workflow_runner", "unsandboxed_workflow_runner"):
             config[runner] = following(config[runner], self._lane.follow)
@@ -144,11 +163,28 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         await self._open(worker, next)
         try:
             self._lane.start(worker)
-            async with recovering(worker, self.backend, self._recover):
+            async with (
+                recovering(worker, self.backend, self._recover),
+                beside("reconciling", self._reconciling(worker)),
+            ):
                 await next(worker)
         finally:
             await self._lane.leave()
             await self.backend.close()
+
+    def _reconciling(self, worker: Worker) -> Callable[[], Awaitable[Reconciliation]] | None:
+        chosen = self._reconcile
+        if chosen is None:
+            return None
+        return lambda: reconcile_all(
+            worker.client,
+            self.backend,
+            older_than=chosen.older_than,
+            calls_per_second=chosen.calls_per_second,
+            limit=chosen.limit,
+            missing=chosen.missing,
+            recording=self._lane.recording or Recording(capture="none"),
+        )
 
     async def _open(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
         try:

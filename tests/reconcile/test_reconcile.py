@@ -1,4 +1,4 @@
-"""Whatever happened to a run while nobody looked: reconciled, its record says what Temporal says."""
+"""Whatever happened to a run while nobody looked: its record comes to say what Temporal says."""
 
 import asyncio
 import uuid
@@ -80,9 +80,9 @@ async def test_a_terminated_run_is_recorded_so(on_dev):
     assert shown(await on_dev.backend.runs.steps(handle.id)) == shown(steps)
 
 
-@pytest.mark.parametrize("timeout", ["run_timeout", "execution_timeout"])
-async def test_a_run_that_timed_out_is_recorded_so(on_dev, timeout):
-    handle = await start_waiting(on_dev, **{timeout: timedelta(seconds=2)})
+@pytest.mark.parametrize("which", ["run_timeout", "execution_timeout"])
+async def test_a_run_that_timed_out_is_recorded_so(on_dev, which):
+    handle = await start_waiting(on_dev, **{which: timedelta(seconds=2)})
     with pytest.raises(Exception, match="execution failed"):
         await handle.result()
     await settled_twice(on_dev)

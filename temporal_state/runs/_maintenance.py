@@ -1,0 +1,282 @@
+"""Keeping a store tidy: what is old goes, what has stopped is said to have failed.
+
+One call does all parts in turn, each in pieces of bounded size, so that it can be stopped between
+any two and goes on where it was. A part that fails is reported and hides no other. What a run is
+still doing is never taken away: a running run stays, whatever its age, and so do snapshots.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from temporal_state.documents import Documents, Keys
+from temporal_state.errors import ConflictError, InvalidValueError, StateError
+from temporal_state.runs._records import Failure, Run
+from temporal_state.runs._retention import Retention
+from temporal_state.runs._store import Runs
+
+ACTOR = "maintenance"
+OPEN = frozenset({"scheduled", "started"})
+PIECE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one piece of one part did.
+
+    Attributes:
+        done: How many things it removed or changed.
+        cursor: Where the part goes on; ``None`` if it is done.
+    """
+
+    done: int
+    cursor: str | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What maintenance did.
+
+    Attributes:
+        done: How many things each part removed or changed.
+        errors: Why a part failed, by its name.
+        unfinished: Parts that had more to do when the time was over.
+    """
+
+    done: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    unfinished: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """Keeps the store of one application (and tenant) tidy."""
+
+    documents: Documents
+    keys: Keys
+    runs: Runs
+
+    async def run(
+        self, retention: Retention | None = None, *, time_limit: timedelta | None = None
+    ) -> Report:
+        """Do all that is due; a part that fails is reported, and the others are done.
+
+        Args:
+            retention: What is kept of runs; by default all is.
+            time_limit: Begin with no more pieces after so long.
+        """
+        clock = asyncio.get_running_loop().time
+        end = None if time_limit is None else clock() + time_limit.total_seconds()
+        report = Report()
+        for part in PARTS:
+            cursor, begun = None, False
+            try:
+                while not begun or cursor is not None:
+                    if end is not None and clock() > end:
+                        report.unfinished.append(part)
+                        break
+                    piece = await self.piece(part, retention or Retention(), cursor)
+                    cursor, begun = piece.cursor, True
+                    report.done[part] = report.done.get(part, 0) + piece.done
+            except StateError as error:
+                report.errors[part] = f"{type(error).__name__}: {error}"
+        return report
+
+    async def piece(
+        self, part: str, retention: Retention, cursor: str | None = None, *, limit: int = PIECE
+    ) -> Piece:
+        """Do one piece of one part.
+
+        Args:
+            part: One of `PARTS`.
+            retention: What is kept of runs.
+            cursor: The ``cursor`` of the piece before.
+            limit: So many records or objects at most are looked at or removed.
+
+        Raises:
+            InvalidValueError: There is no such part.
+            StateError: It failed; what it did so far stays.
+        """
+        if part not in PARTS:
+            raise InvalidValueError(f"part={part!r} is none of {', '.join(PARTS)}")
+        return await PARTS[part](self, retention, cursor, limit)
+
+    async def cleanup(
+        self,
+        *,
+        older_than: timedelta | Mapping[str, timedelta],
+        namespace: str = "default",
+        limit: int | None = None,
+        dry_run: bool = False,
+        actor: str | None = None,
+    ) -> int:
+        """Delete closed runs with all that belongs to them; return how many.
+
+        Never a running run, and never a snapshot. Each leaves a line in the audit.
+
+        Args:
+            older_than: So long ago they must have ended: all, or those of each status named.
+            namespace: Temporal's namespace.
+            limit: At most that many, those that started first.
+            dry_run: Delete nothing, and return how many there would be.
+            actor: Who asks for it, for the audit.
+        """
+        retention = Retention(runs=older_than, namespace=namespace)
+        deleted = 0
+        async for _, run in self._begun_before(retention, min(retention.ages().values())):
+            if limit is not None and deleted >= limit:
+                break
+            if retention.is_over(run, self._now()):
+                deleted += dry_run or await self._delete(run, actor or ACTOR)
+        return deleted
+
+    async def fail_stale(
+        self, *, older_than: timedelta, namespace: str = "default", dry_run: bool = False
+    ) -> int:
+        """Record that runs which are written by hand have failed; return how many.
+
+        Only such as had no news for so long. Of a run on Temporal, Temporal knows whether it still
+        runs: see `reconcile`. The end is not confirmed, so a late one by hand replaces it.
+
+        Args:
+            older_than: How long there was no news of them.
+            namespace: Temporal's namespace.
+            dry_run: Record nothing, and return how many there would be.
+        """
+        retention = Retention(stale=older_than, namespace=namespace)
+        failed = 0
+        async for _, run in self._begun_before(retention, older_than):
+            if retention.is_stale(run, self._now()):
+                failed += dry_run or await self._fail(run, older_than)
+        return failed
+
+    async def trim_checkpoints(self, keep: int, *, namespace: str = "default") -> int:
+        """Drop all but the newest checkpoints of every run; return how many."""
+        retention, dropped = Retention(checkpoints=keep, namespace=namespace), 0
+        async for _, run in self._begun_before(retention, timedelta(0)):
+            dropped += await self.runs.trim_checkpoints(run.ref, keep)
+        return dropped
+
+    async def _begun_before(
+        self, retention: Retention, age: timedelta, after: str | None = None
+    ) -> AsyncIterator[tuple[str, Run]]:
+        """Yield the runs that may be that old: one that began later cannot have ended earlier."""
+        latest = self._now() - age
+        scan = self.runs.scan(retention.namespace, after=after, oldest_first=True)
+        async for place, run in scan:
+            if run.started > latest:
+                return
+            yield place, run
+
+    async def _delete(self, run: Run, actor: str) -> bool:
+        try:
+            deleted = await self.runs.delete(
+                run.workflow_id, run_id=run.run_id, namespace=run.namespace, actor=actor
+            )
+        except ConflictError:
+            return False  # it has been found to be running
+        return deleted is not None
+
+    async def _fail(self, run: Run, age: timedelta) -> bool:
+        error = Failure("StaleError", f"there was no news of it for {age}")
+        names = {"run_id": run.run_id, "namespace": run.namespace}
+        for step in await self.runs.steps(run.workflow_id, **names):
+            if step.status in OPEN:
+                await self.runs.step(
+                    run.ref,
+                    number=step.number,
+                    name=step.name,
+                    kind=step.kind,
+                    id=step.id,
+                    status="failed",
+                    error=error,
+                    attempt=step.attempt or 1,
+                    worker=step.worker,
+                )
+        try:
+            await self.runs.finish(run.ref, "failed", error=error, confirmed=False)
+        except ConflictError:
+            return False  # it has ended meanwhile
+        return True
+
+    def _now(self) -> datetime:
+        return self.runs.engine.now()
+
+    async def of_each_run(
+        self,
+        retention: Retention,
+        age: timedelta,
+        cursor: str | None,
+        limit: int,
+        do: Callable[[Run], Awaitable[int]],
+    ) -> Piece:
+        """Do something to each of some runs."""
+        looked_at = done = 0
+        async for place, run in self._begun_before(retention, age, cursor):
+            done += await do(run)
+            looked_at += 1
+            if looked_at == limit:
+                return Piece(done, place)
+        return Piece(done)
+
+    async def stale_piece(self, retention: Retention, cursor: str | None, limit: int) -> Piece:
+        """Let stale runs fail."""
+        age = retention.stale
+        if age is None:
+            return Piece(0)
+
+        async def do(run: Run) -> int:
+            return int(retention.is_stale(run, self._now()) and await self._fail(run, age))
+
+        return await self.of_each_run(retention, age, cursor, limit, do)
+
+    async def runs_piece(self, retention: Retention, cursor: str | None, limit: int) -> Piece:
+        """Delete old runs."""
+        if not retention.ages():
+            return Piece(0)
+
+        async def do(run: Run) -> int:
+            return int(retention.is_over(run, self._now()) and await self._delete(run, ACTOR))
+
+        least = min(retention.ages().values())
+        return await self.of_each_run(retention, least, cursor, limit, do)
+
+    async def checkpoints_piece(
+        self, retention: Retention, cursor: str | None, limit: int
+    ) -> Piece:
+        """Drop old checkpoints."""
+        keep = retention.checkpoints
+        if keep is None:
+            return Piece(0)
+
+        async def do(run: Run) -> int:
+            return await self.runs.trim_checkpoints(run.ref, keep)
+
+        return await self.of_each_run(retention, timedelta(0), cursor, limit, do)
+
+    async def keys_piece(self, _: Retention, cursor: str | None, limit: int) -> Piece:
+        """Take away keys that have expired, then what deleted ones have left behind."""
+        if cursor is None:
+            done = await self.keys.expire(limit=limit)
+            return Piece(done, None if done >= limit else "purge")
+        return Piece(await self.keys.purge(limit=limit))
+
+    async def documents_piece(self, _: Retention, __: str | None, limit: int) -> Piece:
+        """Remove what deleted and expired documents have left behind."""
+        return Piece(await self.documents.purge(limit=limit))
+
+    async def transactions_piece(self, _: Retention, __: str | None, ___: int) -> Piece:
+        """Bring transactions that dead processes left behind to their end."""
+        return Piece(await self.documents.sweep_transactions())
+
+
+PARTS: Mapping[str, Callable[[Maintenance, Retention, str | None, int], Awaitable[Piece]]] = {
+    "transactions": Maintenance.transactions_piece,
+    "stale": Maintenance.stale_piece,
+    "runs": Maintenance.runs_piece,
+    "checkpoints": Maintenance.checkpoints_piece,
+    "keys": Maintenance.keys_piece,
+    "documents": Maintenance.documents_piece,
+}
+"""All parts, in the order in which they are done."""
