@@ -1,6 +1,9 @@
 """Whatever happened to a run while nobody looked: its record comes to say what Temporal says."""
 
 import asyncio
+import os
+import signal
+import sys
 import uuid
 from datetime import timedelta
 from pathlib import Path
@@ -27,8 +30,9 @@ from temporalio.api.workflowservice.v1 import (
 
 from temporal_state import Recording, StateBackend, StatePlugin
 from temporal_state.errors import NotRecordedError
-from temporal_state.temporal import freshness, reconcile
+from temporal_state.temporal import Reconcile, freshness, reconcile
 
+SCRIPT = Path(__file__).with_name("kill_after_completion.py")
 EACH = Recording(flush_interval=timedelta(milliseconds=20))
 
 
@@ -342,3 +346,55 @@ async def test_what_is_young_is_left_alone(on_dev):
     await handle.terminate()
     result = await reconcile(on_dev.client, on_dev.backend, older_than=timedelta(hours=1))
     assert (result.looked_at, result.calls) == (0, 0)
+
+
+@pytest.mark.parametrize("flush", ["0.02", "60"])
+async def test_a_worker_killed_after_its_completion_was_taken_leaves_nothing_wrong(
+    on_dev, tmp_path, flush
+):
+    handle = await on_dev.start(Continues.run, 0)
+    target = on_dev.client.service_client.config.target_host
+    root = str(tmp_path / "store")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(SCRIPT), target, on_dev.task_queue, root, handle.id,
+        env={**os.environ, "FLUSH": flush, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
+    if flush == "60":
+        assert await on_dev.backend.runs.get(handle.id) is None
+    await settled_twice(on_dev, handle.id)
+    run = await agreed(on_dev.client, on_dev.backend, handle.id)
+    assert (run.status, run.result.json(), run.counts) == ("completed", "done", {"completed": 1})
+    (step,) = await on_dev.backend.runs.steps(handle.id)
+    assert (step.name, step.status, step.result.json()) == ("echo", "completed", 0)
+
+
+async def test_a_worker_reconciles_when_it_starts_and_is_not_delayed(on_dev):
+    handle = await start_waiting(on_dev)
+    await handle.terminate()
+    plugin = StatePlugin(
+        on_dev.backend,
+        recording=EACH,
+        reconcile=Reconcile(older_than=timedelta(0), calls_per_second=1000),
+    )
+    async with on_dev.worker(*WORKFLOWS, activities=ACTIVITIES, plugins=[plugin]):
+        other = await on_dev.start(Continues.run, 0)
+        assert await other.result() == "done"
+
+        async def terminated():
+            return (await on_dev.backend.runs.get(handle.id)).status == "terminated"
+
+        await until(terminated)
+    await agreed(on_dev.client, on_dev.backend, handle.id)
+
+
+async def test_a_worker_that_cannot_reconcile_works_on(on_dev, caplog):
+    handle = await start_waiting(on_dev)
+    await handle.terminate()
+    key = next(Path(on_dev.backend.url).rglob("run.json"))
+    key.write_bytes(b"no JSON")
+    plugin = StatePlugin(on_dev.backend, recording=None, reconcile=Reconcile())
+    async with on_dev.worker(*WORKFLOWS, activities=ACTIVITIES, plugins=[plugin]):
+        other = await on_dev.start(Continues.run, 0)
+        assert await other.result() == "done"
+    assert "the worker goes on without reconciling" in caplog.text

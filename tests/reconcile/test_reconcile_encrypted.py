@@ -1,0 +1,106 @@
+"""Who encrypts payloads finds no plaintext in a record that was made from a history."""
+
+import dataclasses
+import hashlib
+import secrets
+import uuid
+from pathlib import Path
+
+import pytest
+from reconciling import ACTIVITIES, WORKFLOWS, Waits
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client
+from temporalio.converter import DefaultFailureConverter, PayloadCodec
+from temporalio.worker import Worker
+
+from temporal_state import Recording, StatePlugin
+from temporal_state.temporal import reconcile
+
+SECRET = "hunter2"
+
+
+class Cipher(PayloadCodec):
+    """A stream cipher with a random nonce: enough to tell ciphertext from plaintext."""
+
+    async def encode(self, payloads):
+        return [self._encrypt(payload) for payload in payloads]
+
+    async def decode(self, payloads):
+        return [self._decrypt(payload) for payload in payloads]
+
+    def _encrypt(self, payload):
+        nonce = secrets.token_bytes(16)
+        data = nonce + self._mix(nonce, payload.SerializeToString())
+        return Payload(metadata={"encoding": b"binary/mixed"}, data=data)
+
+    def _decrypt(self, payload):
+        if payload.metadata.get("encoding") != b"binary/mixed":
+            return payload
+        return Payload.FromString(self._mix(payload.data[:16], payload.data[16:]))
+
+    def _mix(self, nonce, data):
+        stream = b""
+        while len(stream) < len(data):
+            stream += hashlib.sha256(nonce + len(stream).to_bytes(8, "big")).digest()
+        return bytes(a ^ b for a, b in zip(data, stream, strict=False))
+
+
+class EncodedFailures(DefaultFailureConverter):
+    def __init__(self):
+        super().__init__(encode_common_attributes=True)
+
+
+@pytest.mark.parametrize("capture", ["results", "all", "none"])
+@pytest.mark.parametrize("encoded", [False, True])
+async def test_a_record_from_a_history_has_no_plaintext(dev, backend, capture, encoded):
+    config = dev.client.config()
+    converter = dataclasses.replace(config["data_converter"], payload_codec=Cipher())
+    if encoded:
+        converter = dataclasses.replace(converter, failure_converter_class=EncodedFailures)
+    client = Client(**{**config, "data_converter": converter})
+    queue = id = uuid.uuid4().hex
+    plugin = StatePlugin(backend, recording=None)
+    async with Worker(
+        client, task_queue=queue, workflows=WORKFLOWS, activities=ACTIVITIES, plugins=[plugin]
+    ):
+        handle = await client.start_workflow(
+            Waits.run, SECRET, id=id, task_queue=queue, memo={"secret": SECRET}
+        )
+        await handle.signal(Waits.release)
+        assert await handle.result() == SECRET
+    settings = {"recording": Recording(capture=capture), "calls_per_second": 1000}
+    await reconcile(client, backend, id, **settings)
+    assert (await reconcile(client, backend, id, **settings)).changed == []
+    run = await backend.runs.get(id)
+    steps = await backend.runs.steps(id)
+    assert run.counts == {"completed": 4, "failed": 1}
+    for path in Path(backend.url).rglob("*"):
+        assert not path.is_file() or not {b"hunter2", b"secret reason"} & {
+            text for text in (b"hunter2", b"secret reason") if text in path.read_bytes()
+        }
+    if capture == "none":
+        assert (run.input, run.result, run.start) == ([], None, None)
+        assert all(step.result is None for step in steps)
+        return
+    values = [run.input[0], run.result, *(s.result for s in steps if s.kind in {"child"})]
+    decoded = await Cipher().decode(
+        [Payload(metadata={"encoding": b"binary/mixed"}, data=v.data) for v in values]
+    )
+    assert {payload.data for payload in decoded} == {b'"hunter2"'}
+    assert bool(steps[0].input) == (capture == "all")
+    assert all(step.key for step in steps if step.kind != "timer")
+
+
+async def test_what_is_redacted_is_not_kept(on_dev):
+    async with on_dev.worker(
+        *WORKFLOWS, activities=ACTIVITIES, plugins=[StatePlugin(on_dev.backend, recording=None)]
+    ):
+        handle = await on_dev.start(Waits.run, SECRET)
+        await handle.signal(Waits.release)
+        await handle.result()
+    recording = Recording(redact=lambda about, payload: None)
+    await reconcile(on_dev.client, on_dev.backend, handle.id, recording=recording)
+    run = await on_dev.backend.runs.get(handle.id)
+    assert (run.input[0].dropped, run.result.dropped) == ("redacted", "redacted")
+    again = await reconcile(on_dev.client, on_dev.backend, handle.id, recording=recording)
+    assert again.changed == []
