@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from temporal_state.documents import Documents, Keys
 from temporal_state.errors import ConflictError, InvalidValueError, StateError
@@ -118,13 +119,13 @@ class Maintenance:
         Args:
             older_than: So long ago they must have ended: all, or those of each status named.
             namespace: Temporal's namespace.
-            limit: At most that many, those that started first.
+            limit: At most that many.
             dry_run: Delete nothing, and return how many there would be.
             actor: Who asks for it, for the audit.
         """
         retention = Retention(runs=older_than, namespace=namespace)
         deleted = 0
-        async for _, run in self._begun_before(retention, min(retention.ages().values())):
+        async for run in self._all(self._closed(retention)):
             if limit is not None and deleted >= limit:
                 break
             if retention.is_over(run, self._now()):
@@ -146,28 +147,35 @@ class Maintenance:
         """
         retention = Retention(stale=older_than, namespace=namespace)
         failed = 0
-        async for _, run in self._begun_before(retention, older_than):
+        async for run in self._all(_running(retention)):
             if retention.is_stale(run, self._now()):
                 failed += dry_run or await self._fail(run, older_than)
         return failed
 
     async def trim_checkpoints(self, keep: int, *, namespace: str = "default") -> int:
         """Drop all but the newest checkpoints of every run; return how many."""
-        retention, dropped = Retention(checkpoints=keep, namespace=namespace), 0
-        async for _, run in self._begun_before(retention, timedelta(0)):
+        dropped = 0
+        async for run in self._all({"namespace": namespace}):
             dropped += await self.runs.trim_checkpoints(run.ref, keep)
         return dropped
 
-    async def _begun_before(
-        self, retention: Retention, age: timedelta, after: str | None = None
-    ) -> AsyncIterator[tuple[str, Run]]:
-        """Yield the runs that may be that old: one that began later cannot have ended earlier."""
-        latest = self._now() - age
-        scan = self.runs.scan(retention.namespace, after=after, oldest_first=True)
-        async for place, run in scan:
-            if run.started > latest:
+    async def _all(self, filters: Mapping[str, Any]) -> AsyncIterator[Run]:
+        cursor = None
+        while True:
+            page = await self.runs.list(**filters, limit=PIECE, cursor=cursor)
+            for run in page:
+                yield run
+            cursor = page.cursor
+            if cursor is None:
                 return
-            yield place, run
+
+    def _closed(self, retention: Retention) -> Mapping[str, Any]:
+        ages = retention.ages()
+        return {
+            "status": sorted(ages),
+            "ended_until": self._now() - min(ages.values()) + timedelta(microseconds=1),
+            "namespace": retention.namespace,
+        }
 
     async def _delete(self, run: Run, actor: str) -> bool:
         try:
@@ -203,22 +211,18 @@ class Maintenance:
     def _now(self) -> datetime:
         return self.runs.engine.now()
 
-    async def of_each_run(
+    async def _of_each(
         self,
-        retention: Retention,
-        age: timedelta,
+        filters: Mapping[str, Any],
         cursor: str | None,
         limit: int,
         do: Callable[[Run], Awaitable[int]],
     ) -> Piece:
-        """Do something to each of some runs."""
-        looked_at = done = 0
-        async for place, run in self._begun_before(retention, age, cursor):
+        page = await self.runs.list(**filters, limit=limit, cursor=cursor)
+        done = 0
+        for run in page:
             done += await do(run)
-            looked_at += 1
-            if looked_at == limit:
-                return Piece(done, place)
-        return Piece(done)
+        return Piece(done, page.cursor)
 
     async def stale_piece(self, retention: Retention, cursor: str | None, limit: int) -> Piece:
         """Let stale runs fail."""
@@ -229,7 +233,7 @@ class Maintenance:
         async def do(run: Run) -> int:
             return int(retention.is_stale(run, self._now()) and await self._fail(run, age))
 
-        return await self.of_each_run(retention, age, cursor, limit, do)
+        return await self._of_each(_running(retention), cursor, limit, do)
 
     async def runs_piece(self, retention: Retention, cursor: str | None, limit: int) -> Piece:
         """Delete old runs."""
@@ -239,8 +243,7 @@ class Maintenance:
         async def do(run: Run) -> int:
             return int(retention.is_over(run, self._now()) and await self._delete(run, ACTOR))
 
-        least = min(retention.ages().values())
-        return await self.of_each_run(retention, least, cursor, limit, do)
+        return await self._of_each(self._closed(retention), cursor, limit, do)
 
     async def checkpoints_piece(
         self, retention: Retention, cursor: str | None, limit: int
@@ -253,7 +256,8 @@ class Maintenance:
         async def do(run: Run) -> int:
             return await self.runs.trim_checkpoints(run.ref, keep)
 
-        return await self.of_each_run(retention, timedelta(0), cursor, limit, do)
+        filters = {"namespace": retention.namespace}
+        return await self._of_each(filters, cursor, limit, do)
 
     async def keys_piece(self, _: Retention, cursor: str | None, limit: int) -> Piece:
         """Take away keys that have expired, then what deleted ones have left behind."""
@@ -270,6 +274,14 @@ class Maintenance:
         """Bring transactions that dead processes left behind to their end."""
         return Piece(await self.documents.sweep_transactions())
 
+    async def feed_piece(self, _: Retention, __: str | None, ___: int) -> Piece:
+        """Drop what the feed said of changes long ago."""
+        return Piece(await self.runs.fold_feed())
+
+
+def _running(retention: Retention) -> Mapping[str, Any]:
+    return {"status": "running", "namespace": retention.namespace}
+
 
 PARTS: Mapping[str, Callable[[Maintenance, Retention, str | None, int], Awaitable[Piece]]] = {
     "transactions": Maintenance.transactions_piece,
@@ -278,5 +290,6 @@ PARTS: Mapping[str, Callable[[Maintenance, Retention, str | None, int], Awaitabl
     "checkpoints": Maintenance.checkpoints_piece,
     "keys": Maintenance.keys_piece,
     "documents": Maintenance.documents_piece,
+    "feed": Maintenance.feed_piece,
 }
 """All parts, in the order in which they are done."""

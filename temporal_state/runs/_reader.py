@@ -5,7 +5,7 @@ and what the activity side told of them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,37 +133,6 @@ class RunReader:
             records = await asyncio.gather(*map(self._read, reversed(keys)))
             found += [to_run(record) for record in records if record]
         return found
-
-    async def scan(
-        self,
-        namespace: str = "default",
-        *,
-        after: str | None = None,
-        oldest_first: bool = False,
-    ) -> AsyncIterator[tuple[str, Run]]:
-        """Yield all runs, each with its place, without their large values.
-
-        By the order of their starts, the newest first or the oldest. One month's places are held
-        in memory.
-
-        Args:
-            namespace: Temporal's namespace.
-            after: Only those behind this place, in the same order.
-            oldest_first: Begin with the oldest.
-        """
-        prefix = self._places.namespace(namespace)
-        months = await self._months(namespace)
-        for month in reversed(months) if oldest_first else months:
-            begun = (after or "").partition("/")[0]
-            if after is not None and (month < begun if oldest_first else month > begun):
-                continue
-            keys = await self._objects.keys(f"{prefix}{month}/")
-            runs = {f"{month}/{k.split('/')[-2]}": k for k in keys if k.endswith(f"/{RUN_FILE}")}
-            for place in sorted(runs, reverse=not oldest_first):
-                if after is None or (place > after if oldest_first else place < after):
-                    record = await self._read(runs[place])
-                    if record:
-                        yield place, to_run(record)
 
     async def acknowledged(self, ref: RunRef, key: str) -> Value | None:
         """Return the result of a step that was kept by `acknowledge`, unless it was dropped."""

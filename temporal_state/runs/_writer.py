@@ -58,8 +58,8 @@ class RunWriter(RunReader):
         def merge(record: Json) -> Json:
             return {**record, "unknown_at": record["clock"]} if "clock" in record else record
 
-        await self._objects.update(self._places.run(ref), merge)
-        await self._announce(ref)
+        async with self.feed.announced([Change(ref)]):
+            await self._objects.update(self._places.run(ref), merge)
 
     async def write(self, patch: Patch, writer: str) -> int:
         """Name a run in the feed and merge a patch into its record, see `merge`."""

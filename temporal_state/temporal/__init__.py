@@ -11,13 +11,8 @@ from temporal_state.temporal._notes import with_metadata
 from temporal_state.temporal._own_spans import OwnSpan
 from temporal_state.temporal._plan import ResumePlan, plan_resume
 from temporal_state.temporal._plugin import StatePlugin
-from temporal_state.temporal._reconcile import (
-    Change,
-    Freshness,
-    Reconciliation,
-    freshness,
-    reconcile,
-)
+from temporal_state.temporal._reconcile import Freshness, freshness, reconcile
+from temporal_state.temporal._reconciler import Change, Reconciliation
 from temporal_state.temporal._recording import UNRECORDED, Recording
 from temporal_state.temporal._recover import Recover, Recovery, recover
 from temporal_state.temporal._resume import resume

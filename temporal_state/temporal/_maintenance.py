@@ -20,7 +20,8 @@ from temporal_state.backend import StateBackend
 from temporal_state.errors import StateError
 from temporal_state.runs import PARTS, Json, Piece, Report, Retention
 from temporal_state.temporal._failures import to_application_error
-from temporal_state.temporal._reconcile import Reconciliation, reconcile
+from temporal_state.temporal._reconcile import reconcile
+from temporal_state.temporal._reconciler import Reconciliation
 from temporal_state.temporal._recording import UNRECORDED, Recording
 from temporal_state.temporal._wire import ACTIVITY_PREFIX, from_raw, to_raw
 

@@ -38,8 +38,8 @@ from temporal_state.temporal._maintenance import (
     Reconcile,
     maintenance_activities,
 )
-from temporal_state.temporal._reconcile import Reconciliation
 from temporal_state.temporal._reconcile import reconcile as reconcile_all
+from temporal_state.temporal._reconciler import Reconciliation
 from temporal_state.temporal._recording import Recording, RecordingLane
 from temporal_state.temporal._recover import Recover, recovering
 from temporal_state.temporal._run import WorkflowSettings

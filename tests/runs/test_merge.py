@@ -46,6 +46,28 @@ def test_a_number_given_to_another_call_forgets_the_end_of_the_one_before(histor
         assert "end" not in merged
 
 
+def told(name, key, clock, *, guessed=False, end=None):
+    call = {"kind": "activity", "name": name, "key": key, "clock": clock}
+    step = {"call": {**call, "guessed": True} if guessed else call}
+    return step if end is None else {**step, "end": {"status": end, "clock": clock}}
+
+
+@given(st.permutations(range(3)), st.integers(0, 9))
+def test_a_guessed_place_gives_way_to_what_a_worker_saw_whenever_that_comes(order, clock):
+    seen = told("a", "key-a", 5, end="completed")
+    parts = [seen, told("b", None, clock, guessed=True, end="failed"), seen]
+    assert reduce(merge_step, [parts[i] for i in order], None) == seen
+
+
+@given(st.permutations(range(3)))
+def test_a_call_without_its_key_is_the_one_that_has_it(order):
+    seen = told("a", "key-a", 5)
+    parts = [seen, told("a", None, 5, guessed=True, end="completed"), told("a", None, 5)]
+    merged = reduce(merge_step, [parts[i] for i in order], None)
+    assert merged["call"]["key"] == "key-a"
+    assert merged["end"]["status"] == "completed"
+
+
 attempts = st.lists(
     st.tuples(st.integers(1, 4), st.booleans()), min_size=1, max_size=6, unique_by=lambda a: a[0]
 )
