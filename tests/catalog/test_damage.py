@@ -151,7 +151,7 @@ async def test_a_locked_catalog_is_waited_for_and_left_where_it_is(local):
 
 
 async def test_one_that_stays_locked_is_an_error_in_time_and_no_damage(tmp_path, clock):
-    limits = Limits(operation_timeout=timedelta(seconds=0.3))
+    limits = Limits(operation_timeout=timedelta(seconds=2))
     async with StateBackend.open(tmp_path, clock=clock, limits=limits) as backend:
         await filled(backend, 2)
         path = database_of(backend)

@@ -210,7 +210,7 @@ def writer_process(root, worker: int, number: int) -> None:
 
 
 async def test_four_processes_write_while_a_fifth_lists(tmp_path):
-    number = 15
+    number = 16
     processes = [
         SPAWN.Process(target=writer_process, args=(tmp_path, worker, number)) for worker in range(4)
     ]
