@@ -21,7 +21,7 @@ from temporal_state.documents._execution import (
 )
 from temporal_state.documents._handle import DocumentHandle, to_model
 from temporal_state.documents._ids import check_id
-from temporal_state.documents._json import dumps, loads, plain, plain_object
+from temporal_state.documents._json import check_foreign, dumps, loads, plain, plain_object
 from temporal_state.documents._key_values import Keys, packed, unpacked
 from temporal_state.documents._layout import Address, Folder, Layout
 from temporal_state.documents._pages import Page
@@ -69,6 +69,7 @@ __all__ = [
     "TransactionEdit",
     "Transactions",
     "adopter",
+    "check_foreign",
     "check_id",
     "check_items",
     "check_key_name",
