@@ -13,7 +13,7 @@ ROOT = Path(temporal_state.__file__).parent
 LAYERS = ["errors", "storage", "documents", "runs", "backend", "_default", "temporal", "state"]
 TOP = ["testing", "cli"]
 WITHOUT_TEMPORAL = {"errors", "storage", "documents", "runs", "backend", "_default"}
-PACKAGES = ["storage", "documents", "runs", "temporal", "temporal/requests"]
+PACKAGES = ["cli", "storage", "documents", "runs", "temporal", "temporal/requests"]
 MODULES = sorted(ROOT.rglob("*.py"))
 
 

@@ -1,0 +1,1 @@
+"""What the records say of runs, for people and for scripts."""
