@@ -116,10 +116,15 @@ def view(record: Json) -> Json:
         seen["open"] = []
     seen["progress"] = seen.get("progress") or hand.get("progress")
     seen["metadata"] = _all_metadata(record, hand)
-    seen["checkpoints"] = merge_checkpoints(
-        hand.get("checkpoints", []), record.get("checkpoints", [])
-    )
+    seen["checkpoints"] = _all_checkpoints(record, hand)
     return seen
+
+
+def _all_checkpoints(record: Json, hand: Json) -> list[Json]:
+    # Of one number: what the run's code asked for, then what was seen of it, then what others say.
+    asked = [one for one in hand.get("checkpoints", []) if "key" in one]
+    others = [one for one in hand.get("checkpoints", []) if "key" not in one]
+    return merge_checkpoints(asked, merge_checkpoints(record.get("checkpoints", []), others))
 
 
 def _holds(end: Json, record: Json) -> bool:
