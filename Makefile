@@ -31,7 +31,7 @@ proofs: $(VENV)/dev ## the tests that take long
 lint: $(VENV)/dev ## rules, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy -p temporal_state -p samples -m worker
+	$(BIN)/mypy -p temporal_state -p samples -m worker -m pytest_temporal_state
 
 clean: ## remove the virtual environment, caches and builds
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from children import Children
 from disks import Disk, SmallDisk
 from object_servers import BUCKET, Azurite, SeaweedFS
@@ -19,19 +18,19 @@ from temporalio.worker import Worker
 
 from temporal_state import StateBackend, StatePlugin
 from temporal_state.storage import ObjectStorage
-from temporal_state.testing import dev_server, time_skipping_server
+
+# As its entry point does where the package is installed with its metadata of today.
+pytest_plugins = ["pytest_temporal_state"]
 
 
-@pytest_asyncio.fixture(scope="session")
-async def dev() -> AsyncIterator[WorkflowEnvironment]:
-    async with await dev_server(fast=True) as environment:
-        yield environment
+@pytest.fixture(scope="session")
+def dev(temporal_state_dev_server) -> WorkflowEnvironment:
+    return temporal_state_dev_server
 
 
-@pytest_asyncio.fixture(scope="session")
-async def skipping() -> AsyncIterator[WorkflowEnvironment]:
-    async with await time_skipping_server() as environment:
-        yield environment
+@pytest.fixture(scope="session")
+def skipping(temporal_state_time_skipping_server) -> WorkflowEnvironment:
+    return temporal_state_time_skipping_server
 
 
 @pytest.fixture(scope="session")
