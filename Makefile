@@ -11,7 +11,7 @@ TREE ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test azurite proofs lint clean
+.PHONY: help demo test azurite proofs lint docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -33,8 +33,11 @@ lint: $(VENV)/dev ## rules, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy -p temporal_state -p samples -m worker -m pytest_temporal_state
 
+docs: $(VENV)/dev ## a reference of every public name, in docs/reference
+	$(BIN)/python docs/reference.py
+
 clean: ## remove the virtual environment, caches and builds
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist docs/reference *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: each environment is made once, and again when pyproject.toml has changed.
