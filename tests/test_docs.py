@@ -109,15 +109,16 @@ def test_every_command_is_there(page):
     targets = re.findall(r"^([a-z]+):", text_of("Makefile"), re.MULTILINE)
     text = page.read_text()
     commands = [line for block in blocks(text, "sh") for line in block.text.splitlines()]
+    commands += re.findall(r"`(python -m (?:samples|benchmarks)\.[^`]*)`", text)
     for command in commands:
         assert is_known(command, targets), command
     assert set(re.findall(r"`make (\w+)`", text)) <= set(targets)
 
 
 def is_known(command: str, targets: list[str]) -> bool:
-    sample = re.fullmatch(r"python -m samples\.(\w+)", command)
-    if sample is not None:
-        return (ROOT / "samples" / f"{sample[1]}.py").exists()
+    module = re.fullmatch(r"python -m (samples|benchmarks)\.(\w+)[ \d]*", command)
+    if module is not None:
+        return (ROOT / module[1] / f"{module[2]}.py").exists()
     return command == "pip install ." or command.removeprefix("make ") in targets
 
 

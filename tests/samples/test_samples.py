@@ -29,6 +29,11 @@ PRINTED = {
         "publish 1000 rows",
         "1000 rows published",
     ],
+    "items": [
+        *(f"attempt 1: {number}" for number in range(1, 5)),
+        *(f"attempt 2: {number}" for number in range(5, 9)),
+        "sum: 36",
+    ],
     "credentials": [
         r"refused: \$\.password holds a raw secret; .*",
         "connected to db.example.com with a password of 28 characters",
