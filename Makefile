@@ -24,9 +24,8 @@ test: $(VENV)/dev ## all tests but the slow ones
 
 azurite: $(VENV)/azurite ## the Azure server, by npm; without it the tests on Azure are skipped
 
-# 5 is pytest's way to say that there is no such test.
 proofs: $(VENV)/dev ## the tests that take long
-	$(BIN)/python -m pytest -m slow || test $$? -eq 5
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 lint: $(VENV)/dev ## rules, format and types
 	$(BIN)/ruff check

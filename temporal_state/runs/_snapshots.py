@@ -106,6 +106,8 @@ class Snapshots:
         """
         if (document is None) == (run is None):
             raise InvalidValueError("give document=(id, type) or run=workflow_id, one of the two")
+        self._key(name)
+        plain_object(dict(metadata or {}), "metadata")
         if document is not None:
             value = await self._of_document(document)
         else:
