@@ -11,7 +11,7 @@ TREE ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test azurite proofs lint docs clean
+.PHONY: help demo test azurite proofs bench lint docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -26,6 +26,9 @@ azurite: $(VENV)/azurite ## the Azure server, by npm; without it the tests on Az
 
 proofs: $(VENV)/dev ## the tests that take long
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+
+bench: $(VENV)/bench ## all figures, into benchmarks/RESULTS.md (SHORT=1: only that each works)
+	$(BIN)/python -m benchmarks $(if $(SHORT),--short)
 
 lint: $(VENV)/dev ## rules, format and types
 	$(BIN)/ruff check
@@ -47,6 +50,11 @@ $(VENV)/demo: pyproject.toml | $(BIN)/python
 $(VENV)/dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	@touch $@ $(VENV)/demo
+
+# Beside the others, since what it compares with brings a hundred packages.
+$(VENV)/bench: pyproject.toml $(VENV)/dev
+	$(BIN)/python -m pip install --quiet -e '.[bench]'
+	@touch $@
 
 $(VENV)/azurite: | $(BIN)/python
 	@command -v npm > /dev/null || { echo "no npm found; the Azure server needs Node.js" >&2; exit 1; }

@@ -13,11 +13,14 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from benchmarks._table import Goal, clocked, in_turns, ratios
+from benchmarks._table import Row as Figure
 from temporal_state import StateBackend
 from temporal_state.documents import to_text
 from temporal_state.runs._refs import RunLayout, RunRef
@@ -84,7 +87,7 @@ def _common(ref: RunRef, type: str, status: str, ended: datetime | None) -> dict
     }
 
 
-def rows(number: int, places: RunLayout) -> Iterator[Row]:
+def generated(number: int, places: RunLayout) -> Iterator[Row]:
     """Yield the rows of the generated runs."""
     for ref, record in records(number):
         yield row_of(places.run(ref), record, [], 1200)
@@ -96,7 +99,7 @@ async def build(number: int, url: str, catalog: str | None) -> float:
     await backend.start()
     home = home_of(backend.store, backend.layout, catalog, 60)
     begun, link = time.perf_counter(), home.fresh()
-    made = rows(number, RunLayout(backend.layout))
+    made = generated(number, RunLayout(backend.layout))
     while some := [*islice(made, 5000)]:
         insert(link, some)
     move(link, minute(datetime.now(UTC)))
@@ -154,39 +157,61 @@ def _micros(moment: datetime) -> int:
     return int(moment.timestamp() * 1_000_000)
 
 
-async def measure(sizes: list[int], urls: list[str], catalog: str | None) -> None:
-    """Ask each question of all catalogs in turn, and print the medians."""
-    backends = [StateBackend.open(url, catalog=catalog) for url in urls]
-    for backend in backends:
-        await backend.start()
-    asked = [questions(size) for size in sizes]
-    print(f"{'median ms':28}", *(f"{size:>10}" for size in sizes), f"{'ratio':>7}")
-    for name in asked[0]:
-        times: list[list[float]] = [[] for _ in sizes]
-        for _ in range(REPEATS):
-            for place, backend in enumerate(backends):
-                begun = time.perf_counter()
-                await asked[place][name](backend.runs)
-                times[place].append((time.perf_counter() - begun) * 1000)
-        medians = [statistics.median(found) for found in times]
-        ratio = medians[-1] / medians[0]
-        print(f"{name:28}", *(f"{value:>10.2f}" for value in medians), f"{ratio:>7.2f}", flush=True)
-    for backend in backends:
-        await backend.close()
+async def measure(
+    sizes: Sequence[int], urls: Sequence[str], catalog: str | None, repeats: int
+) -> dict[str, list[list[float]]]:
+    """Ask each question of all catalogs in turn; return seconds by question, a list for each size.
+
+    In turns, so that no catalog has the better moments.
+    """
+    found = {}
+    async with AsyncExitStack() as stack:
+        backends = [
+            await stack.enter_async_context(StateBackend.open(url, catalog=catalog)) for url in urls
+        ]
+        asked = [questions(size) for size in sizes]
+        for name in asked[0]:
+            works = [
+                clocked(lambda ask=ask[name], runs=backend.runs: ask(runs))
+                for ask, backend in zip(asked, backends, strict=True)
+            ]
+            found[name] = await in_turns(repeats, *works)
+    return found
+
+
+async def rows(*, short: bool) -> AsyncIterator[Figure]:
+    """Yield the figures."""
+    sizes, repeats = ([500, 2_000], 2) if short else ([10_000, 1_000_000], REPEATS)
+    with tempfile.TemporaryDirectory() as folder:
+        urls = [f"{folder}/{size}" for size in sizes]
+        for size, url in zip(sizes, urls, strict=True):
+            await build(size, url, None)
+        found = await measure(sizes, urls, None, repeats)
+    for name, (small, large) in found.items():
+        milliseconds = [1000 * seconds for seconds in large]
+        where = f"{name}, {sizes[-1]:,} runs"
+        yield Figure(where, "", Goal(5, "less"), milliseconds, "ms")
+        yield Figure(where, f"{sizes[0]:,} runs", Goal(2, "less"), ratios(large, small))
 
 
 async def main() -> None:
-    """Build catalogs of several sizes, ask, and print."""
+    """Build catalogs of several sizes, perhaps in PostgreSQL, ask, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, default=[1000, 10_000])
     parser.add_argument("--postgresql", metavar="URL")
     options = parser.parse_args()
+    sizes = options.sizes
     with tempfile.TemporaryDirectory() as folder:
-        urls = [f"{folder}/{size}" for size in options.sizes]
-        for size, url in zip(options.sizes, urls, strict=True):
+        urls = [f"{folder}/{size}" for size in sizes]
+        for size, url in zip(sizes, urls, strict=True):
             seconds = await build(size, url, options.postgresql)
             print(f"{size} runs in {seconds:.1f} s", flush=True)
-        await measure(options.sizes, urls, options.postgresql)
+        found = await measure(sizes, urls, options.postgresql, REPEATS)
+    print(f"{'median ms':28}", *(f"{size:>10}" for size in sizes), f"{'ratio':>7}")
+    for name, times in found.items():
+        medians = [1000 * statistics.median(seconds) for seconds in times]
+        ratio = medians[-1] / medians[0]
+        print(f"{name:28}", *(f"{value:>10.2f}" for value in medians), f"{ratio:>7.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a step costs that a resumed run takes over, beside an activity that does nothing.
 
-    python -m benchmarks.resume [steps] [rounds]
+    python -m benchmarks resume
 
 Each round runs a workflow of so many empty activities without the plugin; then one with it that
 fails after the last; then resumes that. The dev server runs without its throttle.
@@ -8,12 +8,10 @@ fails after the last; then resumes that. The dev server runs without its throttl
 
 import asyncio
 import contextlib
-import resource
-import statistics
-import sys
 import tempfile
 import time
 import uuid
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -23,11 +21,14 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
+from benchmarks._table import Row, in_words, ratios
 from temporal_state import StateBackend, StatePlugin, resume, state
 from temporal_state.testing import dev_server
 
 SOON = timedelta(seconds=30)
 WIDTH = 20
+STEPS = 200
+ROUNDS = 7
 
 
 @activity.defn
@@ -93,22 +94,15 @@ async def measure(client: Client, steps: int) -> Times:
                 return Times(without, recorded, time.perf_counter() - started)
 
 
-async def main(steps: int, rounds: int) -> None:
-    """Print a line."""
+async def rows(*, short: bool) -> AsyncIterator[Row]:
+    """Yield the figures."""
+    steps, rounds = (20, 1) if short else (STEPS, ROUNDS)
     async with await dev_server(fast=True, dev_server_log_level="error") as server:
         await measure(server.client, 20)  # warms up
         times = [await measure(server.client, steps) for _ in range(rounds)]
-    each = lambda name: statistics.median(getattr(t, name) for t in times) / steps * 1000  # noqa: E731
-    ratios = [t.resumed / t.without for t in times]
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(
-        f"{steps} steps, ms each: {each('without'):.2f} without the plugin, "
-        f"{each('recorded'):.2f} recorded, {each('resumed'):.2f} taken over; "
-        f"taken over / without: median {statistics.median(ratios):.2f}, "
-        f"{min(ratios):.2f} to {max(ratios):.2f}, {rounds} rounds; {memory} MB at most"
-    )
-
-
-if __name__ == "__main__":
-    arguments = [int(argument) for argument in sys.argv[1:]]
-    asyncio.run(main(*[*arguments, *[200, 3][len(arguments) :]]))
+    for name in ("recorded", "resumed"):
+        ours, theirs = [getattr(t, name) for t in times], [t.without for t in times]
+        note = in_words(ours, theirs)
+        yield Row(
+            f"{steps} steps, {name}", "without the plugin", None, ratios(ours, theirs), note=note
+        )

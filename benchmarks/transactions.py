@@ -1,19 +1,20 @@
 """What a transaction of two documents costs, against two merges of the same documents.
 
-    python -m benchmarks.transactions [url]
+    python -m benchmarks transactions
 
-Both are measured side by side in turns, alone and with sixteen at once on documents of their own.
+Alone, and with sixteen at once on documents of their own; once blind, once after reading both.
 """
 
 import asyncio
-import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
+from benchmarks._table import ROUNDS, Measure, Row, clocked, in_turns, in_words, ratios
 from temporal_state import StateBackend
 
-ROUNDS, COUNT = 5, 40
+COUNT = 40
+
+Change = Callable[[StateBackend, str], Awaitable[None]]
 
 
 async def merges(backend: StateBackend, name: str) -> None:
@@ -36,40 +37,28 @@ async def reading(backend: StateBackend, name: str) -> None:
             await tx.merge(id, {"n": len(await tx.get(id))})
 
 
-async def rate(
-    work: Callable[[StateBackend, str], Awaitable[None]], backend: StateBackend, tasks: int
-) -> float:
-    """Return how often a second ``work`` is done by so many tasks."""
+async def rows(*, short: bool) -> AsyncIterator[Row]:
+    """Yield the figures."""
+    rounds = 1 if short else ROUNDS
+    with tempfile.TemporaryDirectory() as folder:
+        async with StateBackend.open(folder) as backend:
+            for tasks in (1, 16):
+                works = [repeated(change, backend, tasks) for change in (merges, blind, reading)]
+                alone, *together = await in_turns(rounds, *works)
+                for name, times in zip(("blind", "that reads both"), together, strict=True):
+                    figure = f"transaction of two documents {name}, {tasks} at once"
+                    note = in_words(times, alone)
+                    yield Row(figure, "two merges", None, ratios(alone, times), note=note)
+
+
+def repeated(change: Change, backend: StateBackend, tasks: int) -> Measure:
+    """Return what measures many changes by so many tasks."""
 
     async def loop(task: int) -> None:
         for _ in range(COUNT // tasks + 1):
-            await work(backend, f"d{task}")
+            await change(backend, f"d{task}")
 
-    started = time.perf_counter()
-    await asyncio.gather(*(loop(task) for task in range(tasks)))
-    return tasks * (COUNT // tasks + 1) / (time.perf_counter() - started)
+    async def work() -> None:
+        await asyncio.gather(*(loop(task) for task in range(tasks)))
 
-
-async def main(url: str) -> None:
-    """Print the rates and their ratios."""
-    async with StateBackend.open(url) as backend:
-        for tasks in (1, 16):
-            rates = [
-                [await rate(work, backend, tasks) for work in (merges, blind, reading)]
-                for _ in range(ROUNDS)
-            ]
-            for name, column in zip(
-                ("two merges", "transaction", "... that reads both"),
-                zip(*rates, strict=True),
-                strict=True,
-            ):
-                ratios = sorted(new / old[0] for new, old in zip(column, rates, strict=True))
-                print(
-                    f"{tasks:2} at once, {name:20} {sorted(column)[ROUNDS // 2]:6.0f}/s "
-                    f"ratio {ratios[ROUNDS // 2]:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-                )
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else folder))
+    return clocked(work)

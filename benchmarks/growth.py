@@ -1,0 +1,180 @@
+"""What a full store and a long run cost, against an empty store and a short run.
+
+python -m benchmarks growth
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmarks._table import ROUNDS, Goal, Row, clocked, in_turns, in_words, ratios
+from benchmarks.catalog import build, records
+from benchmarks.storage import DOCUMENT
+from temporal_state import StateBackend
+from temporal_state.documents import to_text
+from temporal_state.runs import Patch, RunRef
+from temporal_state.runs._refs import RunLayout
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+FULL = 100_000
+LONG = 10_000
+STEPS = 10  # of one flush
+SAVES = 64
+
+
+async def rows(*, short: bool) -> AsyncIterator[Row]:
+    """Yield the figures."""
+    rounds = 1 if short else ROUNDS
+    with tempfile.TemporaryDirectory() as folder:
+        yield await recording(folder, rounds, 500 if short else LONG)
+        number = 500 if short else FULL
+        await asyncio.to_thread(fill, f"{folder}/full", number)
+        await build(number, f"{folder}/full", None)
+        await build(0, f"{folder}/empty", None)
+        yield await saving(folder, rounds, number)
+        yield await opening(folder, rounds, number)
+
+
+async def recording(folder: str, rounds: int, steps: int) -> Row:
+    """Write what one flush of a worker brings, for a short run and a long one."""
+    async with StateBackend.open(f"{folder}/runs") as backend:
+        long, number = RunRef("default", "long", "long", NOW), count()
+        for start in range(0, steps, 500):
+            await backend.runs.write(patch(long, start, 500), "before")
+        ends = count(steps, STEPS)
+
+        async def at_end() -> None:
+            await backend.runs.write(patch(long, next(ends), STEPS), f"w{next(number)}")
+
+        async def at_start() -> None:
+            ref = RunRef("default", f"short-{next(number)}", "short", NOW)
+            await backend.runs.write(patch(ref, 0, STEPS), "w")
+
+        late, early = await in_turns(8 * rounds, clocked(at_end), clocked(at_start))
+    figure = f"recording at step {steps:,}"
+    return Row(
+        figure, "at step 10", Goal(1.5, "less"), ratios(late, early), note=in_words(late, early)
+    )
+
+
+def patch(ref: RunRef, start: int, steps: int) -> Patch:
+    """Return what a worker tells of some steps after ``start``, closed with small results."""
+    numbers = range(start + 1, start + steps + 1)
+    time = to_text(NOW)
+    value = {"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "MQ=="}
+    header = {
+        "kind": "workflow",
+        "namespace": ref.namespace,
+        "workflow_id": ref.workflow_id,
+        "run_id": ref.run_id,
+        "workflow_type": "Import",
+        "task_queue": "queue",
+        "attempt": 1,
+        "chain": ref.run_id,
+        "original": ref.run_id,
+        "started": time,
+        "updated": time,
+        "seen": time,
+        "status": "running",
+        "clock": 6 * (start + steps),
+        "synced": 6 * (start + steps),
+        "step_count": start + steps,
+        "counts": {"completed": start + steps},
+        "checkpoints": [],
+        "input": [],
+        "lost": 0,
+    }
+    return Patch(
+        ref,
+        header,
+        {n: {"call": call(n, time), "end": end(n, time, value)} for n in numbers},
+        {key_of(n): {"attempt": 1, "status": "completed", "started": time} for n in numbers},
+    )
+
+
+def call(n: int, time: str) -> dict[str, Any]:
+    """Return the call of a step."""
+    shared = {"kind": "activity", "name": "nothing", "id": str(n), "time": time}
+    return {**shared, "key": key_of(n), "clock": 6 * n}
+
+
+def end(n: int, time: str, value: dict[str, Any]) -> dict[str, Any]:
+    """Return the end of a step."""
+    return {"status": "completed", "result": value, "time": time, "clock": 6 * n + 5}
+
+
+def key_of(n: int) -> str:
+    """Return the key of a step."""
+    return f"{n:032x}"
+
+
+def fill(root: str, number: int) -> None:
+    """Put documents and the records of runs into a store, unflushed, as that is not measured."""
+    backend = StateBackend.open(root)
+    places = RunLayout(backend.layout)
+    for path, value in _objects(backend, places, number):
+        file = Path(root, path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(value)
+
+
+def _objects(backend: StateBackend, places: RunLayout, number: int) -> Iterator[tuple[str, bytes]]:
+    document = orjson.dumps(DOCUMENT)
+    for n in range(number):
+        yield backend.layout.document(f"document-{n}", "workflows").key, document
+    for ref, record in records(number):
+        yield places.run(ref), orjson.dumps({"schema": 1, **record})
+
+
+async def saving(folder: str, rounds: int, number: int) -> Row:
+    """Save new documents in a store that has many, and in an empty one."""
+    async with AsyncExitStack() as stack:
+        full, empty = [
+            await stack.enter_async_context(StateBackend.open(f"{folder}/{name}"))
+            for name in ("full", "empty")
+        ]
+        new = count()
+
+        async def saves(backend: StateBackend) -> None:
+            for _ in range(SAVES):
+                await backend.documents.replace(f"new-{next(new)}", DOCUMENT)
+
+        late, early = await in_turns(
+            rounds, clocked(lambda: saves(full)), clocked(lambda: saves(empty))
+        )
+    return Row(
+        f"saving the {number:,}th document",
+        "the first ones",
+        Goal(1.5, "less"),
+        ratios(late, early),
+        note=f"{SAVES} saves: {in_words(late, early)}",
+    )
+
+
+async def opening(folder: str, rounds: int, number: int) -> Row:
+    """Open a store, read a document, list runs, and close it."""
+
+    async def use(name: str) -> None:
+        async with StateBackend.open(f"{folder}/{name}") as backend:
+            await backend.documents.get("document-7")
+            await backend.runs.list(limit=20)
+
+    full, empty = await in_turns(
+        rounds, clocked(lambda: use("full")), clocked(lambda: use("empty"))
+    )
+    more = [1000 * (mine - other) for mine, other in zip(full, empty, strict=True)]
+    return Row(
+        f"start-up: opening a store with {number:,} documents and runs, a get, a list, closing",
+        "an empty store",
+        Goal(50, "less"),
+        more,
+        "ms more",
+        in_words(full, empty),
+    )

@@ -1,0 +1,204 @@
+"""The same work done by other stores of workflow state, on the same disk.
+
+    python -m benchmarks peers
+
+Theirs are Flujo's SQLite backend and LangGraph's SQLite checkpointer, each as its users open it.
+Both acknowledge a save before it survives a power loss; ours is durable when it returns.
+"""
+
+import asyncio
+import importlib.util
+import logging
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks._table import ROUNDS, Goal, Missing, Row, clocked, speed_ratios
+from benchmarks.catalog import build
+from benchmarks.storage import DOCUMENT
+from temporal_state import StateBackend
+
+WRITERS = 64
+RUNS = 10_000
+PAGE = 20
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+Save = Callable[[str, int], Awaitable[object]]
+Load = Callable[[str], Awaitable[object]]
+
+
+class Ours:
+    """Documents of a backend."""
+
+    def __init__(self, backend: StateBackend) -> None:
+        self._documents = backend.documents
+
+    async def save(self, id: str, n: int) -> None:
+        """Replace the document."""
+        await self._documents.replace(id, {**DOCUMENT, "n": n})
+
+    async def load(self, id: str) -> object:
+        """Read the document."""
+        return await self._documents.get(id)
+
+
+class Flujo:
+    """The states of Flujo's SQLite backend."""
+
+    name = "Flujo SQLiteBackend"
+
+    def __init__(self, folder: str) -> None:
+        from flujo.state.backends.sqlite import SQLiteBackend  # noqa: PLC0415 perhaps not there
+
+        logging.getLogger("flujo").setLevel(logging.ERROR)
+        self.backend: Any = SQLiteBackend(Path(folder) / "flujo.db")
+
+    async def save(self, id: str, n: int) -> None:
+        """Save the state of a run."""
+        await self.backend.save_state(id, self.state({**DOCUMENT, "n": n}, "running", NOW))
+
+    async def load(self, id: str) -> object:
+        """Load the state of a run."""
+        return await self.backend.load_state(id)
+
+    def state(self, context: object, status: str, created: datetime) -> dict[str, Any]:
+        """Return a state as Flujo's runner saves it."""
+        return {
+            "pipeline_id": "p",
+            "pipeline_name": "p",
+            "pipeline_version": "1",
+            "current_step_index": 0,
+            "pipeline_context": context,
+            "last_step_output": None,
+            "status": status,
+            "created_at": created.replace(tzinfo=None),
+            "updated_at": created.replace(tzinfo=None),
+            "total_steps": 1,
+            "execution_time_ms": 12,
+        }
+
+    async def fill(self, number: int) -> None:
+        """Save the states of so many runs, one of twenty failed."""
+        for n in range(number):
+            status = "failed" if n % 20 == 0 else "completed"
+            state = self.state({"n": n}, status, NOW - timedelta(minutes=n))
+            await self.backend.save_state(f"run-{n}", state)
+
+
+class LangGraph:
+    """The checkpoints of LangGraph's SQLite checkpointer."""
+
+    name = "LangGraph AsyncSqliteSaver"
+
+    def __init__(self, saver: Any) -> None:
+        from langgraph.checkpoint.base import empty_checkpoint  # noqa: PLC0415 perhaps not there
+
+        self._saver = saver
+        self._empty = empty_checkpoint
+
+    async def save(self, id: str, n: int) -> None:
+        """Put a new checkpoint of a thread."""
+        checkpoint = {**self._empty(), "channel_values": {**DOCUMENT, "n": n}}
+        await self._saver.aput(self._config(id), checkpoint, {"step": n}, {})
+
+    async def load(self, id: str) -> object:
+        """Get the newest checkpoint."""
+        return await self._saver.aget_tuple(self._config(id))
+
+    def _config(self, id: str) -> dict[str, Any]:
+        return {"configurable": {"thread_id": id, "checkpoint_ns": ""}}
+
+
+async def rows(*, short: bool) -> AsyncIterator[Row | Missing]:
+    """Yield the figures."""
+    warnings.simplefilter("ignore", DeprecationWarning)
+    missing = [name for name in ("flujo", "langgraph") if importlib.util.find_spec(name) is None]
+    if missing:
+        yield Missing("peers", f"no {' and no '.join(missing)}; install the extra `bench`")
+        return
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415 perhaps not there
+
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        backend = await stack.enter_async_context(StateBackend.open(f"{folder}/ours"))
+        saver = AsyncSqliteSaver.from_conn_string(f"{folder}/langgraph.db")
+        peers = [Flujo(folder), LangGraph(await stack.enter_async_context(saver))]
+        stack.push_async_callback(peers[0].backend.close)
+        for peer in peers:
+            for row in await documents(Ours(backend), peer, short=short):
+                yield row
+        for row in await runs(folder, short=short):
+            yield row
+
+
+async def documents(ours: Ours, peer: Flujo | LangGraph, *, short: bool) -> Sequence[Row]:
+    """Compare saves and loads of a 1 KB document."""
+    rounds, size = (1, 32) if short else (ROUNDS, 256)
+    works = [
+        ("durable save, one writer", Goal(1.5), _saves(1, size)),
+        ("durable saves, 64 writers", Goal(3), _saves(WRITERS, 2 * size)),
+        ("load", Goal(5), _loads(size)),
+    ]
+    found = []
+    for name, goal, work in works:
+        values, note = await speed_ratios(
+            rounds, clocked(lambda w=work: w(ours)), clocked(lambda w=work: w(peer))
+        )
+        figure = f"{name}, times as fast as {peer.name}"
+        found.append(Row(figure, peer.name, goal, values, note=note))
+    return found
+
+
+def _saves(writers: int, count: int) -> Callable[[Ours | Flujo | LangGraph], Awaitable[None]]:
+    async def work(store: Ours | Flujo | LangGraph) -> None:
+        async def writer(number: int) -> None:
+            for n in range(count // writers):
+                await store.save(f"{writers}-{number}", n)
+
+        await asyncio.gather(*(writer(number) for number in range(writers)))
+
+    return work
+
+
+def _loads(count: int) -> Callable[[Ours | Flujo | LangGraph], Awaitable[None]]:
+    async def work(store: Ours | Flujo | LangGraph) -> None:
+        for _ in range(count):
+            await store.load("1-0")
+
+    return work
+
+
+async def runs(folder: str, *, short: bool) -> Sequence[Row]:
+    """Compare questions about many runs."""
+    number, rounds, times = (20, 1, 1) if short else (RUNS, ROUNDS, 10)
+    flujo, url = Flujo(f"{folder}"), f"{folder}/catalog"
+    flujo.backend.db_path = Path(folder) / "runs.db"
+    await flujo.fill(number)
+    await build(number, url, None)
+
+    def repeated(question: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[float]]:
+        async def work() -> None:
+            for _ in range(times):
+                await question()
+
+        return clocked(work)
+
+    async with StateBackend.open(url) as backend:
+        listed = await speed_ratios(
+            rounds,
+            repeated(lambda: backend.runs.list(status="failed", limit=PAGE)),
+            repeated(lambda: flujo.backend.list_workflows(status="failed", limit=PAGE)),
+        )
+        counted = await speed_ratios(
+            rounds, repeated(backend.runs.stats), repeated(flujo.backend.get_workflow_stats)
+        )
+    await flujo.backend.close()
+    where = f"at {number:,} runs"
+    return [
+        Row(f"list of {PAGE}, filtered, {where}", flujo.name, Goal(5), listed[0], note=listed[1]),
+        Row(f"statistics {where}", flujo.name, Goal(20), counted[0], note=counted[1]),
+    ]

@@ -1,0 +1,193 @@
+"""Documents and objects in local files, against raw loops that do the same without any promise.
+
+python -m benchmarks storage
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmarks._table import ROUNDS, Goal, Row, clocked, speed_ratios
+from temporal_state import StateBackend
+
+DOCUMENT = {f"field_{n:02}": "x" * 32 for n in range(22)}  # 1 KB of JSON with its envelope
+WRITERS = 64
+
+
+class Raw:
+    """Files written as durably as ours, by one thread, and nothing else."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+        self._folder.mkdir()
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a temporary file, flush it, rename it, flush the folder."""
+        path = f"{self._folder}/{name}"
+        file = os.open(f"{path}.tmp", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+        os.write(file, data)
+        os.fsync(file)
+        os.close(file)
+        os.rename(f"{path}.tmp", path)  # noqa: PTH104 the raw loop
+        folder = os.open(self._folder, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+    def get(self, name: str) -> Any:
+        """Open and read a file, and parse it."""
+        with open(f"{self._folder}/{name}", "rb") as file:  # noqa: PTH123 as above
+            return orjson.loads(file.read())
+
+    def save(self, name: str, change: dict[str, Any]) -> None:
+        """Read, merge, write."""
+        self.put(name, orjson.dumps({**self.get(name), **change}))
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What is compared, in how many rounds, of how many operations."""
+
+    backend: StateBackend
+    raw: Raw
+    rounds: int
+    size: int
+
+
+async def rows(*, short: bool) -> AsyncIterator[Row]:
+    """Yield the figures."""
+    rounds = 1 if short else ROUNDS
+    size = 64 if short else 256
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Raw(f"{folder}/raw")
+        async with StateBackend.open(f"{folder}/ours") as backend:
+            sides = Sides(backend, raw, rounds, size)
+            for row in (one_writer, many_writers, objects, one_document, get):
+                yield await row(sides)
+
+
+async def one_writer(of: Sides) -> Row:
+    """Merge into one document, again and again."""
+    of.raw.put("one", orjson.dumps(DOCUMENT))
+    await of.backend.documents.replace("one", DOCUMENT)
+
+    async def ours() -> None:
+        for n in range(of.size):
+            await of.backend.documents.merge("one", {"n": n})
+
+    async def theirs() -> None:
+        for n in range(of.size):
+            of.raw.save("one", {"n": n})
+
+    values, note = await speed_ratios(of.rounds, clocked(ours), clocked(theirs))
+    return Row(
+        "durable save of a 1 KB document, one writer",
+        "raw read, temp + fsync + rename + fsync dir, one thread",
+        Goal(0.8),
+        values,
+        note=f"{of.size} saves: {note}",
+    )
+
+
+async def many_writers(of: Sides) -> Row:
+    """Merge into a document for each writer."""
+    for n in range(WRITERS):
+        of.raw.put(f"many-{n}", orjson.dumps(DOCUMENT))
+        await of.backend.documents.replace(f"many-{n}", DOCUMENT)
+
+    async def ours() -> None:
+        await _gathered(lambda w, n: of.backend.documents.merge(f"many-{w}", {"n": n}), 2 * of.size)
+
+    async def theirs() -> None:
+        for n in range(2 * of.size):
+            of.raw.save(f"many-{n % WRITERS}", {"n": n})
+
+    values, note = await speed_ratios(of.rounds, clocked(ours), clocked(theirs))
+    return Row(
+        "durable saves of different documents, 64 writers",
+        "the same raw loop",
+        Goal(1.8),
+        values,
+        note=f"{2 * of.size} saves: {note}",
+    )
+
+
+async def objects(of: Sides) -> Row:
+    """Put an object for each writer, whole; the raw loop does not read, either."""
+    data = orjson.dumps(DOCUMENT)
+
+    async def ours() -> None:
+        await _gathered(lambda w, _: of.backend.store.put(f"puts/{w}.json", data), 2 * of.size)
+
+    async def theirs() -> None:
+        for n in range(2 * of.size):
+            of.raw.put(f"put-{n % WRITERS}", data)
+
+    values, note = await speed_ratios(of.rounds, clocked(ours), clocked(theirs))
+    return Row(
+        "object puts, 64 writers",
+        "the raw loop without its read",
+        Goal(2.5),
+        values,
+        note=f"{2 * of.size} puts: {note}",
+    )
+
+
+async def one_document(of: Sides) -> Row:
+    """Merge into one document by 64 tasks; the time of one change is compared."""
+    await of.backend.documents.replace("shared", DOCUMENT)
+    share = max(of.size // 8, 8)
+
+    async def ours() -> None:
+        await _gathered(
+            lambda w, n: of.backend.documents.merge("shared", {f"k{w}": n}), WRITERS * share
+        )
+
+    async def theirs() -> None:
+        for n in range(share):
+            await of.backend.documents.merge("shared", {"k0": n})
+
+    values, note = await speed_ratios(of.rounds, clocked(ours), clocked(theirs))
+    return Row(
+        "merges into one document, 64 tasks, durable",
+        "one at a time",
+        Goal(30),
+        [WRITERS * value for value in values],
+        note=f"{WRITERS * share} and {share} merges: {note}",
+    )
+
+
+async def get(of: Sides) -> Row:
+    """Read one document."""
+    of.raw.put("read", orjson.dumps(DOCUMENT))
+    await of.backend.documents.replace("read", DOCUMENT)
+
+    async def ours() -> None:
+        for _ in range(4 * of.size):
+            await of.backend.documents.get("read")
+
+    async def theirs() -> None:
+        for _ in range(4 * of.size):
+            await asyncio.to_thread(of.raw.get, "read")
+
+    values, note = await speed_ratios(of.rounds, clocked(ours), clocked(theirs))
+    return Row(
+        "get of a 1 KB document",
+        "raw open + read in a thread + orjson",
+        Goal(0.7),
+        values,
+        note=f"{4 * of.size} reads: {note}",
+    )
+
+
+async def _gathered(work: Callable[[int, int], Awaitable[object]], count: int) -> None:
+    async def writer(number: int) -> None:
+        for n in range(count // WRITERS):
+            await work(number, n)
+
+    await asyncio.gather(*(writer(number) for number in range(WRITERS)))
