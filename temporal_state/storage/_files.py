@@ -24,6 +24,7 @@ from temporal_state.errors import (
     StorePermissionError,
     StoreTimeoutError,
 )
+from temporal_state.storage._openat2 import open_below
 
 if sys.platform != "win32":  # importable there, so that memory and object storage work
     import fcntl
@@ -64,6 +65,17 @@ def descend(root: int, names: Sequence[str], made: Made | None = None) -> int:
         made: Makes what is missing, and is told of each directory that is durable only when its
             parent is flushed. Without it what is missing is an error.
     """
+    try:
+        found = open_below(root, "/".join(names), _DIRECTORY)
+    except FileNotFoundError:
+        if made is None:
+            require_root(root)
+            raise
+        found = None
+    return _walk(root, names, made) if found is None else found
+
+
+def _walk(root: int, names: Sequence[str], made: Made | None) -> int:
     here = os.dup(root)
     try:
         for name in names:
@@ -106,10 +118,8 @@ def _enter(parent: int, name: str, made: Made) -> int:
 
 def read(root: int, key: str) -> bytes | None:
     """Return the bytes of a regular file, or ``None`` if there is no such name."""
-    *folders, name = key.split("/")
     try:
-        with directory(root, folders) as folder:
-            file = os.open(name, _READ, dir_fd=folder)
+        file = _open(root, key)
     except FileNotFoundError:
         require_root(root)
         return None
@@ -119,8 +129,20 @@ def read(root: int, key: str) -> bytes | None:
         os.close(file)
 
 
+def _open(root: int, key: str) -> int:
+    file = open_below(root, key, _READ)
+    if file is None:
+        *folders, name = key.split("/")
+        with directory(root, folders) as folder:
+            file = os.open(name, _READ, dir_fd=folder)
+    return file
+
+
 def _read_all(file: int, size: int) -> bytes:
-    pieces = []
+    data = os.read(file, size + 1)
+    if len(data) == size:  # all of it, and one byte more was not there
+        return data
+    pieces = [data]
     while piece := os.read(file, size + 1):
         pieces.append(piece)
     return b"".join(pieces)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -41,6 +42,7 @@ T = TypeVar("T")
 _THREADS = 16
 _COMMITS = 1  # two of one process would wait for each other's locks
 _WIDTH = 32  # each object of a commit holds a descriptor or two, and some systems allow 256
+_hop = cache(wrap)  # to wrap a function anew costs as much as the hop
 _logger = logging.getLogger(__name__)
 
 
@@ -138,11 +140,12 @@ class LocalStore:
     ) -> T:
         opened = self._ready()
         try:
-            return await wrap(function)(opened, *args, **kwargs, executor=opened.pool)
+            result: T = await _hop(function)(opened, *args, **kwargs, executor=opened.pool)
         except RuntimeError as error:
             if self._opened is opened:
                 raise
             raise self._closed() from error
+        return result
 
     def _ready(self) -> "_Opened":
         opened = self._opened

@@ -71,6 +71,9 @@ class Writer:
 
     def _flush(self, saves: "Sequence[_Save]") -> None:
         live = [save for save in saves if save.failure is None]
+        if len(live) == 1 and len(live[0].touched) == 1:  # as one writer alone mostly has it
+            _each(live, lambda save: _files.sync(save.touched[0]))
+            return
         inodes = {descriptor: _inode(descriptor) for save in live for descriptor in save.touched}
         errors = self._sync({inode: descriptor for descriptor, inode in inodes.items()})
         for save in live:
