@@ -8,12 +8,11 @@ Writes go through `Combiner`: changes that wait together are one commit of `Writ
 flushes, and a key that everyone writes takes one thread, not all of them.
 """
 
-import asyncio
 import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from aiofiles.os import wrap
 
 from temporal_state.errors import ConfigurationError, StoreError
 from temporal_state.storage import _files
+from temporal_state.storage._arrivals import arrival
 from temporal_state.storage._combine import Combiner
 from temporal_state.storage._etags import conditional, etag_of
 from temporal_state.storage._keys import check_key, check_prefix
@@ -111,14 +111,14 @@ class LocalStore:
         await self.update(key, conditional(key, data, if_match=if_match, if_absent=if_absent))
         return etag_of(data)
 
-    async def update(self, key: str, change: Change) -> None:
+    def update(self, key: str, change: Change) -> Awaitable[None]:
         """Read, change and write one object as one step."""
         opened = self._ready()
         try:
             future = opened.combiner.submit(check_key(key), change)
         except RuntimeError as error:
             raise self._closed() from error
-        await asyncio.wrap_future(future)
+        return arrival(future)
 
     async def delete(self, key: str) -> bool:
         """Remove the object, and folders that are empty then; return whether there was one."""

@@ -6,7 +6,6 @@ Updates of one process go through `Combiner`: those that wait together are one t
 writers of one object share one commit. Between processes the rows are locked.
 """
 
-import asyncio
 import logging
 import os
 import threading
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from aiofiles.os import wrap
 
 from temporal_state.errors import ConfigurationError, StoreError
+from temporal_state.storage._arrivals import arrival
 from temporal_state.storage._combine import Combiner
 from temporal_state.storage._keys import check_key, check_prefix
 from temporal_state.storage._protocol import Change, Object, ObjectInfo
@@ -123,7 +123,7 @@ class PostgresStore:
             future = opened.combiner.submit(key, change)
         except RuntimeError as error:
             raise self._closed() from error
-        await asyncio.wrap_future(future)
+        await arrival(future)
 
     async def delete(self, key: str) -> bool:
         """Remove the object; return whether there was one."""

@@ -5,7 +5,7 @@ store and a database table. The awkward truths are part of it: a call that raise
 made its change (only a reader can tell), and a listing is no snapshot.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -85,8 +85,10 @@ class ObjectStore(Protocol):
         """
         ...
 
-    async def update(self, key: str, change: Change) -> None:
+    def update(self, key: str, change: Change) -> Awaitable[None]:
         """Read, change and write one object as one step that no other update falls into.
+
+        A coroutine or, from a store that has a future anyway, that: it saves its caller a task.
 
         An exception that ``change`` raises is this caller's alone; the object stays as it was.
         Updates of one key that wait at the same time may be written together.
