@@ -15,6 +15,7 @@ from temporal_state.documents._envelope import Envelope, join
 from temporal_state.documents._layout import Address
 from temporal_state.documents._ledger import Ledger, Watch, refuse_marked
 from temporal_state.documents._marks import MarkedError
+from temporal_state.documents._memo import Memo
 from temporal_state.documents._secrets import check_type_of_state
 from temporal_state.documents._times import Clock, utc_now
 from temporal_state.documents._tokens import RETRY_HORIZON, Token
@@ -93,6 +94,7 @@ class Engine:
     clock: Clock = utc_now
     caller: Caller = field(default_factory=Caller)
     watch: Watch = field(default_factory=Watch, compare=False)
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
     def on_behalf_of(self, caller: Caller) -> "Engine":
         """Return the same engine for another caller."""
@@ -135,16 +137,19 @@ class Engine:
             TooLargeError: The document, or the result, would be over its limit.
             TokenExpiredError: Whether the change was applied is no longer known.
         """
-        outcome: list[Envelope] = []
+        outcome: list[tuple[Document, Any]] = []
 
         def apply(data: bytes | None) -> bytes | None:
-            envelope = Envelope.decode(address, data)
+            envelope = self.memo.take(data) or Envelope.decode(address, data)
             refuse_marked(envelope)
-            outcome[:] = [envelope]
-            return self.apply(envelope, edit)
+            made = self.apply(envelope, edit)
+            outcome[:] = [(_document(envelope), envelope.result)]
+            self.memo.keep(made, envelope)
+            return made
 
         await self.update(address, apply, f"changing {address}")
-        return _document(outcome[0]), outcome[0].result
+        self.memo.clear()  # from here on the caller may do with the state what it likes
+        return outcome[0]
 
     async def update(
         self, address: Address, change: Change, what: str, *, mine: str | None = None
@@ -215,16 +220,25 @@ class Engine:
     async def to_the_end(self, operation: Awaitable[T], what: str) -> T:
         """Return what a change returns, in time; one that is cancelled is waited for first."""
         task = asyncio.ensure_future(operation)
+        limit = self.limits.operation_timeout.total_seconds()
         try:
-            return await self.in_time(asyncio.shield(task), what)
+            await asyncio.wait({task}, timeout=limit)
         except asyncio.CancelledError:
-            await asyncio.wait({task}, timeout=self.limits.operation_timeout.total_seconds())
+            await asyncio.wait({task}, timeout=limit)
+            if task.done() and not task.cancelled():
+                task.exception()  # marks it as seen
             raise
         finally:
             if not task.done():
                 task.cancel()
-            elif not task.cancelled():
-                task.exception()  # marks it as seen when the caller was cancelled
+        if not task.done():
+            raise self._timed_out(what)
+        try:
+            return task.result()
+        except TimeoutError as error:
+            if isinstance(error, StoreTimeoutError):
+                raise
+            raise self._timed_out(what) from error
 
     def _timed_out(self, what: str) -> StoreTimeoutError:
         seconds = self.limits.operation_timeout.total_seconds()
