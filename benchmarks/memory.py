@@ -57,10 +57,14 @@ async def rows(*, short: bool) -> AsyncIterator[Row]:
     number, steps, rounds = (20, (2, 5), 1) if short else (IN_FLIGHT, STEPS, ROUNDS)
     few, many = steps
     more: dict[int, list[float]] = {few: [], many: []}
-    for _ in range(rounds):
-        for count in steps:
-            ours, theirs = [await resident(which, number, count) for which in ("with", "without")]
-            more[count].append((ours - theirs) / number)
+    async with await dev_server(fast=True, dev_server_log_level="error") as server:
+        target = server.client.service_client.config.target_host
+        for _ in range(rounds):
+            for count in steps:
+                ours, theirs = [
+                    await resident(target, which, number, count) for which in ("with", "without")
+                ]
+                more[count].append((ours - theirs) / number)
     yield Row(
         f"memory per workflow in flight, {number:,} of them with {many} steps each",
         "without the plugin",
@@ -77,14 +81,12 @@ async def rows(*, short: bool) -> AsyncIterator[Row]:
     )
 
 
-async def resident(which: str, number: int, steps: int) -> int:
+async def resident(target: str, which: str, number: int, steps: int) -> int:
     """Return the bytes that a process with so many workflows in flight grew by."""
-    async with await dev_server(fast=True, dev_server_log_level="error") as server:
-        target = server.client.service_client.config.target_host
-        arguments = ["-m", __name__, target, which, str(number), str(steps)]
-        done = await asyncio.to_thread(
-            subprocess.run, [sys.executable, *arguments], capture_output=True, text=True, check=True
-        )
+    arguments = ["-m", "benchmarks.memory", target, which, str(number), str(steps)]
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, *arguments], capture_output=True, text=True, check=True
+    )
     return int(done.stdout.split()[-1])
 
 
