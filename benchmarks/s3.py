@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks._table import ROUNDS, Goal, Row, clocked, in_turns, in_words
 from temporal_state import StateBackend
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "storage"))
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from object_servers import BUCKET, SeaweedFS
 

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -23,7 +23,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from aiofiles.os import wrap
 
-from temporal_state.errors import ConfigurationError, StoreError
+from temporal_state.errors import ConfigurationError, StateError, StoreError
 from temporal_state.storage import _files
 from temporal_state.storage._arrivals import arrival
 from temporal_state.storage._combine import Combiner
@@ -113,12 +113,17 @@ class LocalStore:
 
     def update(self, key: str, change: Change) -> Awaitable[None]:
         """Read, change and write one object as one step."""
+        try:
+            return arrival(self._submit(check_key(key), change))
+        except StateError as error:
+            return _raise(error)  # where it is awaited, as from a coroutine
+
+    def _submit(self, key: str, change: Change) -> Future[None]:
         opened = self._ready()
         try:
-            future = opened.combiner.submit(check_key(key), change)
+            return opened.combiner.submit(key, change)
         except RuntimeError as error:
             raise self._closed() from error
-        return arrival(future)
 
     async def delete(self, key: str) -> bool:
         """Remove the object, and folders that are empty then; return whether there was one."""
@@ -227,6 +232,10 @@ class _Opened:
         self.pool.shutdown()  # waits for the calls in flight, so no descriptor goes from under one
         self._writer.close()
         os.close(self._root)
+
+
+async def _raise(error: StateError) -> None:
+    raise error
 
 
 def _open_root(root: Path) -> int:
