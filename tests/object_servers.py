@@ -129,7 +129,7 @@ class Azurite:
     @staticmethod
     def command() -> str | None:
         """Return the path of `azurite-blob`: where `make azurite` puts it, or on the PATH."""
-        root = Path(__file__).parents[2]
+        root = Path(__file__).parents[1]
         local = root / os.environ.get("VENV", ".venv") / "azurite/node_modules/.bin/azurite-blob"
         return str(local) if local.exists() else shutil.which("azurite-blob")
 
