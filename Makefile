@@ -11,7 +11,7 @@ TREE ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test azurite proofs bench lint docs clean
+.PHONY: help demo test azurite proofs again bench lint docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -26,6 +26,9 @@ azurite: $(VENV)/azurite ## the Azure server, by npm; without it the tests on Az
 
 proofs: $(VENV)/dev ## the tests that take long
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+
+again: $(VENV)/dev ## what failed in the last run, one after the other
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 bench: $(VENV)/bench ## all figures, into benchmarks/RESULTS.md (SHORT=1: only that each works)
 	$(BIN)/python -m benchmarks $(if $(SHORT),--short)

@@ -38,7 +38,7 @@ def open_below(folder: int, path: str, flags: int) -> int | None:
     if sys.platform != "linux" or not path:
         return None
     how = _how(flags)
-    found = int(_system_call()(_NUMBER, folder, path.encode(), how, ctypes.sizeof(how)))
+    found = int(_system_call()(_NUMBER, folder, os.fsencode(path), how, ctypes.sizeof(how)))
     if found >= 0:
         return found
     if ctypes.get_errno() == errno.ENOENT:

@@ -143,7 +143,7 @@ async def test_a_locked_catalog_is_waited_for_and_left_where_it_is(local):
     inode, held = path.stat().st_ino, SPAWN.Event()
     process = SPAWN.Process(target=hold, args=(str(path), 2.0, held))
     process.start()
-    assert await asyncio.to_thread(held.wait, 20)
+    assert await asyncio.to_thread(held.wait, 60)
     await told(local.runs, reference(50))
     assert "run-50" in ids(await local.runs.list())
     await asyncio.to_thread(process.join)
