@@ -15,7 +15,8 @@ def utc_now() -> datetime:
 
 def to_text(time: datetime) -> str:
     """Return an aware time as text: always UTC, always with microseconds."""
-    return f"{time.astimezone(UTC).isoformat(timespec='microseconds')[:-6]}Z"
+    time = time.astimezone(UTC) if time.tzinfo is not UTC else time
+    return f"{time.isoformat(timespec='microseconds')[:-6]}Z"
 
 
 def from_text(text: str) -> datetime:

@@ -75,11 +75,9 @@ def merge_step(stored: Json | None, seen: Json) -> Json:
         return dict(seen)
     if "call" in stored and "call" in seen and not _is_same_call(stored["call"], seen["call"]):
         return dict(seen) if _rank(seen["call"]) >= _rank(stored["call"]) else stored
-    merged: Json = {
-        part: _newer(stored.get(part), seen.get(part))
-        for part in ("call", "end")
-        if part in stored or part in seen
-    }
+    merged: Json = {**stored, **seen}
+    for part in stored.keys() & seen.keys():
+        merged[part] = _newer(stored[part], seen[part])
     if "call" in stored and "call" in seen:
         merged["call"] = _same_call(merged["call"], stored["call"], seen["call"])
     if len(merged) > 1 and merged["end"]["clock"] < merged["call"]["clock"]:
@@ -108,9 +106,7 @@ def _rank(call: Json) -> tuple[bool, int]:
     return (not call.get("guessed"), call["clock"])
 
 
-def _newer(stored: Json | None, seen: Json | None) -> Json:
-    if stored is None or seen is None:
-        return stored or seen or {}
+def _newer(stored: Json, seen: Json) -> Json:
     if all(stored.get(field) == seen.get(field) for field in ("clock", "status")):
         return {**stored, **seen}  # one of the two may have kept values that the other did not
     return seen if seen["clock"] >= stored["clock"] else stored

@@ -33,17 +33,25 @@ class Patch:
     final: bool = False
     bytes: int = 0
 
+    def see_step(self, number: int, part: str, seen: Json) -> None:
+        """Take in the ``call`` or the ``end`` of a step."""
+        step = {part: seen}
+        known = self.steps.get(number)
+        self.steps[number] = step if known is None else merge_step(known, step)
+
     def add(self, other: "Patch") -> None:
-        """Take in what was seen since."""
+        """Take in what was seen since; it belongs to this one from now on."""
         if other.header is not None:
             self.header = merge_run(self.header or {}, other.header)
         for number, step in other.steps.items():
-            self.steps[number] = merge_step(self.steps.get(number), step)
+            known = self.steps.get(number)
+            self.steps[number] = step if known is None else merge_step(known, step)
         for key, attempt in other.attempts.items():
             self.attempts[key] = merge_attempt(self.attempts.get(key), attempt)
         for span_id, span in other.spans.items():
             self.spans[span_id] = merge_span(span_id, self.spans.get(span_id), span)
-        self.notes = merge_metadata(self.notes, other.notes)
+        if other.notes:
+            self.notes = merge_metadata(self.notes, other.notes)
         self.final |= other.final
         self.bytes += other.bytes
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from temporalio.api.common.v1 import Payload
+from temporalio.workflow import Info
 
-from temporal_state.documents import from_text, loads, to_text
+from temporal_state.documents import dumps, from_text, loads, to_text
 from temporal_state.temporal._lineage import Lineage
-from temporal_state.temporal._wire import json_payload
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,6 @@ class CallHeader:
     lineage: Lineage
     recorded: bool = True
 
-    def to_payload(self) -> Payload:
-        """Return the header's value."""
-        value = {
-            "chain": self.chain,
-            "content": self.content,
-            "step": self.step,
-            "now": to_text(self.now),
-            "started": to_text(self.started) if self.started else None,
-            **({} if self.recorded else {"recorded": False}),
-            **self.lineage.to_json(),
-        }
-        return json_payload(value)
-
     @classmethod
     def from_payload(cls, payload: Payload) -> "CallHeader":
         """Return the header that `to_payload` wrote."""
@@ -59,3 +46,30 @@ class CallHeader:
             Lineage.from_json(value),
             value.get("recorded", True),
         )
+
+
+class CallHeaders:
+    """Writes the headers of one run's calls, of which most is the same for all."""
+
+    def __init__(self, info: Info, lineage: Lineage, *, recorded: bool) -> None:
+        shared = {
+            "chain": info.first_execution_run_id,
+            "started": to_text(info.workflow_start_time),
+            **({} if recorded else {"recorded": False}),
+            **lineage.to_json(),
+        }
+        self._shared = dumps(shared)[1:].decode()
+
+    def write(self, header: Payload, content: str, step: str, now: datetime) -> None:
+        """Fill in the header of a call.
+
+        Args:
+            header: An empty payload.
+            content: The name of the call by its content, in hexadecimal.
+            step: The same for this run and its resets only.
+            now: The workflow's time.
+        """
+        # Put together as text, since one is made for every activity.
+        own = f'{{"content":"{content}","step":"{step}","now":"{to_text(now)}",'
+        header.metadata["encoding"] = b"json/plain"
+        header.data = f"{own}{self._shared}".encode()

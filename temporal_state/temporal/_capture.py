@@ -93,10 +93,11 @@ class CaptureSettings:
 
 def captured(kind: Kind, payload: Payload, limit: int, step: str | None = None) -> Captured:
     """Return a copy of a payload; of one over the limit only what it was."""
-    copy = Payload(metadata=payload.metadata)
+    copy = Payload()
     if len(payload.data) <= limit:
-        copy.data = payload.data
+        copy.CopyFrom(payload)
     else:
+        copy.metadata.MergeFrom(payload.metadata)
         copy.metadata["temporal-state-size"] = str(len(payload.data)).encode()
     return Captured(kind, step, copy)
 
@@ -155,6 +156,11 @@ def _add_places(places: list[tuple[Any, Any]], part: Json) -> None:
         places.append((part["error"], "value"))
 
 
+def size_of_values(patch: Patch) -> int:
+    """Return how many bytes the captured values in a patch hold."""
+    return sum(value.size for *_, value in slots_of(patch))
+
+
 def drop_values(patch: Patch) -> None:
     """Keep of the captured values in a patch only that they were there."""
     for holder, place, value in slots_of(patch):
@@ -191,7 +197,7 @@ class ValueEncoder:
     """Makes stored JSON of captured payloads, with the user's codec on the worker's own loop.
 
     A codec may hold connections of the loop that its client was made on, so it is not called from
-    any other.
+    any other, as long as that one runs: a plugin's first worker may end before its others.
     """
 
     settings: CaptureSettings
@@ -256,7 +262,8 @@ class ValueEncoder:
             return _dropped(payload, "unencodable")
 
     async def _call(self, codec: PayloadCodec, payloads: list[Payload]) -> list[Payload]:
-        future = asyncio.run_coroutine_threadsafe(_encoded(codec, payloads), self.loop)
+        home = self.loop if self.loop.is_running() else asyncio.get_running_loop()
+        future = asyncio.run_coroutine_threadsafe(_encoded(codec, payloads), home)
         return await asyncio.wait_for(asyncio.wrap_future(future), CODEC_TIMEOUT)
 
 

@@ -5,19 +5,24 @@ public interface, so a test pins every field that is read here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.bridge.proto.child_workflow import StartChildWorkflowExecutionFailedCause as Cause
-from temporalio.bridge.proto.workflow_activation import WorkflowActivationJob
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.converter import PayloadConverter
 
 Place: TypeAlias = tuple[str, int]
 """How the SDK tells one open call from another: its kind, and a number for each kind."""
+
+Keys: TypeAlias = Mapping[Place, str]
+"""The names of calls by their content."""
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,12 @@ class Ended:
     failure: Failure | None = None
 
 
+def time_of(act: WorkflowActivation) -> datetime:
+    """Return the workflow's time at an activation."""
+    time = act.timestamp
+    return _EPOCH + timedelta(seconds=time.seconds, microseconds=time.nanos // 1000)
+
+
 def of_job(job: WorkflowActivationJob) -> Closed | None:
     """Return what a job of an activation closes, if anything."""
     kind = job.WhichOneof("variant") or ""
@@ -66,16 +77,11 @@ def of_job(job: WorkflowActivationJob) -> Closed | None:
     return None if handler is None else handler(getattr(job, kind))
 
 
-def of_command(
-    command: WorkflowCommand, keys: Mapping[Place, str]
-) -> Scheduled | Closed | Ended | None:
+def of_command(command: WorkflowCommand, keys: Keys) -> Scheduled | Closed | Ended | None:
     """Return what a command of a completion says, if it concerns steps or the run's end."""
     kind = command.WhichOneof("variant") or ""
     handler = _COMMANDS.get(kind)
-    event = None if handler is None else handler(getattr(command, kind), command)
-    if isinstance(event, Scheduled) and event.place in keys:
-        return replace(event, key=keys[event.place])
-    return event
+    return None if handler is None else handler(getattr(command, kind), command, keys)
 
 
 def _resolved(kind: str, resolved: Any) -> Closed:
@@ -139,25 +145,19 @@ def innermost(failure: Failure) -> Failure:
     return failure
 
 
-def _activity(kind: str, command: Any) -> Scheduled:
-    return Scheduled(
-        ("activity", command.seq),
-        kind,
-        command.activity_type,
-        command.activity_id,
-        None,
-        command.arguments,
-    )
+def _activity(kind: str, call: Any, keys: Keys) -> Scheduled:
+    place = ("activity", call.seq)
+    name, input = call.activity_type, call.arguments
+    return Scheduled(place, kind, name, call.activity_id, keys.get(place), input)
 
 
-def _child(command: Any) -> Scheduled:
-    place = ("child", command.seq)
-    return Scheduled(
-        place, "child", command.workflow_type, command.workflow_id, None, command.input
-    )
+def _child(start: Any, _: WorkflowCommand, keys: Keys) -> Scheduled:
+    place = ("child", start.seq)
+    name, input = start.workflow_type, start.input
+    return Scheduled(place, "child", name, start.workflow_id, keys.get(place), input)
 
 
-def _timer(timer: Any, command: WorkflowCommand) -> Scheduled:
+def _timer(timer: Any, command: WorkflowCommand, _: Keys) -> Scheduled:
     name = "timer"
     if command.user_metadata.HasField("summary"):
         name = str(PayloadConverter.default.from_payload(command.user_metadata.summary, str))
@@ -165,10 +165,9 @@ def _timer(timer: Any, command: WorkflowCommand) -> Scheduled:
     return Scheduled(("timer", timer.seq), "timer", name, str(timer.seq), None, [], lasting)
 
 
-def _nexus(command: Any) -> Scheduled:
-    name = f"{command.service}.{command.operation}"
-    place = ("nexus", command.seq)
-    return Scheduled(place, "nexus", name, command.endpoint, None, [command.input])
+def _nexus(start: Any, *_: Any) -> Scheduled:
+    name = f"{start.service}.{start.operation}"
+    return Scheduled(("nexus", start.seq), "nexus", name, start.endpoint, None, [start.input])
 
 
 _JOBS: Mapping[str, Callable[[Any], Closed | None]] = {
@@ -181,14 +180,14 @@ _JOBS: Mapping[str, Callable[[Any], Closed | None]] = {
 }
 
 _COMMANDS: Mapping[str, Any] = {
-    "schedule_activity": lambda part, _: _activity("activity", part),
-    "schedule_local_activity": lambda part, _: _activity("local_activity", part),
-    "start_child_workflow_execution": lambda part, _: _child(part),
+    "schedule_activity": lambda call, _, keys: _activity("activity", call, keys),
+    "schedule_local_activity": lambda call, _, keys: _activity("local_activity", call, keys),
+    "start_child_workflow_execution": _child,
     "start_timer": _timer,
-    "cancel_timer": lambda part, _: Closed(("timer", part.seq), "cancelled"),
-    "schedule_nexus_operation": lambda part, _: _nexus(part),
-    "complete_workflow_execution": lambda part, _: Ended("completed", result=part.result),
-    "fail_workflow_execution": lambda part, _: Ended("failed", failure=part.failure),
+    "cancel_timer": lambda timer, *_: Closed(("timer", timer.seq), "cancelled"),
+    "schedule_nexus_operation": _nexus,
+    "complete_workflow_execution": lambda end, *_: Ended("completed", result=end.result),
+    "fail_workflow_execution": lambda end, *_: Ended("failed", failure=end.failure),
     "cancel_workflow_execution": lambda *_: Ended("cancelled"),
     "continue_as_new_workflow_execution": lambda *_: Ended("continued_as_new"),
 }

@@ -7,12 +7,15 @@ end was accepted, and why a run leaves the cache.
 It counts always, so that a replay brings it to the same numbers, and tells the recorder only of
 what is not replayed. After a replay it first tells all that the replay showed, since the worker
 before may have died with some of it untold. The recorder leaves out what is already written.
+
+What it has seen waits here, merged, until the recorder takes it: the workflow's thread does what
+cannot be done later, and all else is done once for each write and not once for each step.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -27,12 +30,28 @@ from temporalio.workflow import Info
 
 from temporal_state.documents import to_text, utc_now
 from temporal_state.runs import Json, Patch, RunRef
-from temporal_state.temporal._capture import CaptureSettings, captured, captured_error, started_with
-from temporal_state.temporal._events import Closed, Ended, Place, Scheduled, jobs_closed, of_command
+from temporal_state.temporal._capture import (
+    CaptureSettings,
+    captured,
+    captured_error,
+    drop_values,
+    size_of_values,
+    started_with,
+)
+from temporal_state.temporal._events import (
+    Closed,
+    Ended,
+    Place,
+    Scheduled,
+    jobs_closed,
+    of_command,
+    time_of,
+)
 from temporal_state.temporal._lineage import Lineage
 from temporal_state.temporal._notes import Notes
 from temporal_state.temporal._opentelemetry import trace_in
 from temporal_state.temporal._pauses import Pauses
+from temporal_state.temporal._untold import Intake, Untold
 from temporal_state.temporal._wire import CHECKPOINT, HEADER, json_payload, object_in
 
 ACCEPTED = RemoveFromCache.EvictionReason.WORKFLOW_EXECUTION_ENDING
@@ -74,27 +93,32 @@ class Follower:
 
     info: Info
     settings: FollowerSettings
-    tell: Callable[[Patch, bool], None]
-    """Takes what is new, and whether it is all that is known since the run's start."""
+    intake: Intake
     notes: Notes = field(default_factory=Notes)
     lineage: Lineage = field(default_factory=Lineage)
     """Where the run comes from; whoever reads it from its start sets it before `see`."""
+    _untold: Untold = field(init=False)
     _steps: int = 0
     _open: dict[Place, tuple[int, str, str | None]] = field(default_factory=dict)
     _trace: Json | None = None
     _pauses: Pauses = field(default_factory=Pauses)
     _counts: Counter[str] = field(default_factory=Counter)
     _end: Json = field(default_factory=dict)
-    _input: list[Any] = field(default_factory=list)
-    _start: Json = field(default_factory=dict)
     _fixed: Json = field(default_factory=dict)
-    _input_told: bool = False
+    _said: Json = field(default_factory=dict)
     _replayed: Patch | None = None
     _clock: int = 0
     _complete: int = 0
     _now: datetime = field(default_factory=utc_now)
+    _now_text: str = ""
+    _seen: datetime = field(default_factory=utc_now)
     _checkpoint_step: int = 0
     _checkpoint_time: datetime | None = None
+
+    def __post_init__(self) -> None:
+        info = self.info
+        ref = RunRef(info.namespace, info.workflow_id, info.run_id, info.workflow_start_time)
+        self._untold = Untold(ref, self.intake, self._header)
 
     def see(
         self,
@@ -103,34 +127,46 @@ class Follower:
         keys: Mapping[Place, str],
     ) -> None:
         """Take in one activation, what the workflow answered, and the keys of its calls."""
-        if all(job.HasField("query_workflow") for job in act.jobs):
-            return
-        if act.jobs[0].HasField("remove_from_cache"):
-            self._see_eviction(act.jobs[0].remove_from_cache.reason)
-            return
+        first = act.jobs[0]
+        kind = first.WhichOneof("variant")
+        if kind == "query_workflow":
+            return  # queries come without other jobs
+        with self._untold.lock:
+            self._seen = utc_now()
+            if kind == "remove_from_cache":
+                self._see_eviction(first.remove_from_cache.reason)
+            else:
+                self._see_task(act, completion.successful.commands, keys)
+
+    def _see_task(
+        self,
+        act: WorkflowActivation,
+        commands: Sequence[WorkflowCommand],
+        keys: Mapping[Place, str],
+    ) -> None:
         self._see_time(act)
-        patch = Patch(self._ref())
-        if act.jobs[0].HasField("initialize_workflow"):
-            self._see_start(act.jobs[0].initialize_workflow)
+        patch = Patch(self._untold.ref)
+        first = act.jobs[0]
+        if first.HasField("initialize_workflow"):
+            self._see_start(first.initialize_workflow, patch)
         for closed in jobs_closed(act.jobs):
             self._see_closed(closed, patch)
-        for command in completion.successful.commands:
-            self._see_command(of_command(command, keys), patch)
-            self._tell_checkpoint(command)
+        for command in commands:
+            event = of_command(command, keys)
+            self._see_command(event, patch)
+            if isinstance(event, Scheduled) and event.name == CHECKPOINT:
+                self._tell_checkpoint(command)
         for number in self._pauses.given_up():
             self._close(number, {"status": "cancelled"}, patch)
-        checkpoints = self._checkpoints()
-        for command in completion.successful.commands:
-            if command.HasField("continue_as_new_workflow_execution"):
-                headers = command.continue_as_new_workflow_execution.headers
-                told = self.lineage.of_continued(self.notes.checkpoints)
-                headers[HEADER].CopyFrom(told.to_payload())
+        self._see_notes(patch)
+        if self._end.get("status") == "continued_as_new":
+            self._tell_continued(commands)
+        patch.final = bool(self._end)
         if act.is_replaying:
-            patch.header = self._header(checkpoints)
-            self._replayed = self._replayed or Patch(self._ref())
+            self._replayed = self._replayed or Patch(patch.ref)
             self._replayed.add(patch)
         else:
-            self._tell(patch, checkpoints)
+            self._tell(patch)
 
     def _see_time(self, act: WorkflowActivation) -> None:
         if act.history_length > self._clock:
@@ -138,33 +174,53 @@ class Follower:
             # More history after an end: the server did not take it. In the same task, though, what
             # was still open when the workflow ended may be resolved after the end.
             self._end = {}
-        self._now = act.timestamp.ToDatetime(UTC)
+        self._now = time_of(act)
+        self._now_text = to_text(self._now)
 
-    def _tell(self, patch: Patch, checkpoints: list[Json]) -> None:
+    def _see_notes(self, patch: Patch) -> None:
+        """Take in what the code said, which it may go on to change while this is written."""
+        checkpoint = self._checkpoint()
+        if checkpoint is not None:
+            patch.header = {**(patch.header or {}), "checkpoints": [checkpoint]}
+        self._said = {
+            "progress": self.notes.progress,
+            **self.notes.header(self._clock, self._now_text),
+        }
+
+    def _tell_continued(self, commands: Sequence[WorkflowCommand]) -> None:
+        """Let the run that this one continues as go on with its checkpoints' numbers."""
+        for command in commands:
+            if command.HasField("continue_as_new_workflow_execution"):
+                headers = command.continue_as_new_workflow_execution.headers
+                told = self.lineage.of_continued(self.notes.checkpoints)
+                headers[HEADER].CopyFrom(told.to_payload())
+
+    def _tell(self, patch: Patch) -> None:
         replayed, self._replayed = self._replayed, None
-        patch.header, patch.final = self._header(checkpoints), bool(self._end)
-        self._input_told = True
-        if replayed is None:
-            self.tell(patch, False)  # noqa: FBT003 the name is at the attribute
-            return
-        replayed.add(patch)
-        self.tell(replayed, True)  # noqa: FBT003 as above
+        if replayed is not None:
+            replayed.add(patch)
+        if not self._untold.add(replayed or patch, whole=replayed is not None):
+            drop_values(Patch(patch.ref, self._end))
 
     def _see_eviction(self, reason: int) -> None:
         if not self._end or self._replayed is not None:
             return
         if reason in REFUSED:
             self._end = {}
-        elif reason != ACCEPTED:
+        elif reason == ACCEPTED:
+            self._end = {**self._end, "confirmed": True}
+        else:
             return
-        header = {**self._header([]), "confirmed": reason == ACCEPTED}
-        self.tell(Patch(self._ref(), header, final=True), False)  # noqa: FBT003 as above
+        self._untold.add(Patch(self._untold.ref, final=True), whole=False)
 
-    def _see_start(self, start: InitializeWorkflow) -> None:
+    def _see_start(self, start: InitializeWorkflow, patch: Patch) -> None:
         settings = self.settings.capture
         if settings.capture != "none":
-            self._input = [captured("input", p, settings.limit) for p in start.arguments]
-            self._start = started_with(start, settings.limit)
+            patch.header = {
+                "input": [captured("input", p, settings.limit) for p in start.arguments],
+                "start": started_with(start, settings.limit),
+            }
+            patch.bytes = size_of_values(patch)
         self._trace = trace_in(start.headers)
         self.notes.checkpoints = self.lineage.checkpoints
         self._checkpoint_time = self._now
@@ -175,8 +231,7 @@ class Follower:
         elif isinstance(event, Closed):
             self._see_closed(event, patch)
         elif isinstance(event, Ended):
-            outcome = self._outcome(event)
-            self._end = {"ended": to_text(self._now), **outcome, "status": event.status}
+            self._end = {"ended": self._now_text, **self._outcome(event, patch)}
 
     def _see_scheduled(self, event: Scheduled, patch: Patch) -> None:
         number = self._pauses.end(event)
@@ -189,13 +244,15 @@ class Follower:
             "name": event.name,
             "id": event.id,
             "key": event.key,
-            "time": to_text(self._now),
+            "time": self._now_text,
             "clock": self._clock,
         }
         settings = self.settings.capture
         if settings.capture == "all":
-            call["input"] = [captured("input", p, settings.limit, event.name) for p in event.input]
-        patch.add(Patch(patch.ref, steps={number: {"call": call}}))
+            values = [captured("input", p, settings.limit, event.name) for p in event.input]
+            patch.bytes += sum(value.size for value in values)
+            call["input"] = values
+        patch.see_step(number, "call", call)
 
     def _see_closed(self, event: Closed, patch: Patch) -> None:
         number, name, key = self._open.pop(event.place, (0, "", None))
@@ -208,50 +265,53 @@ class Follower:
         if name == CHECKPOINT and event.status == "completed":
             number = (object_in(event.result) or {}).get("number", 0)
             self.notes.checkpoints = max(self.notes.checkpoints, int(number))
-        self._close(number, self._outcome(event, name), patch)
+        self._close(number, self._outcome(event, patch, name), patch)
 
     def _close(self, number: int, outcome: Json, patch: Patch) -> None:
         self._counts[outcome["status"]] += 1
-        end = {"time": to_text(self._now), "clock": self._clock, **outcome}
-        patch.add(Patch(patch.ref, steps={number: {"end": end}}))
+        patch.see_step(number, "end", {"time": self._now_text, "clock": self._clock, **outcome})
 
-    def _outcome(self, event: Closed | Ended, step: str | None = None) -> Json:
+    def _outcome(self, event: Closed | Ended, patch: Patch, step: str | None = None) -> Json:
         settings = self.settings.capture
         outcome: Json = {"status": event.status}
         if event.result is not None and settings.keeps("result"):
-            outcome["result"] = captured("result", event.result, settings.limit, step)
+            value = captured("result", event.result, settings.limit, step)
+            outcome["result"] = value
+            patch.bytes += value.size
         if event.failure is not None:
-            outcome["error"] = captured_error(event.failure, settings, step)
+            error = captured_error(event.failure, settings, step)
+            outcome["error"] = error
+            patch.bytes += error["value"].size if "value" in error else 0
         return outcome
 
     def _tell_checkpoint(self, command: WorkflowCommand) -> None:
         """Give a checkpoint that the code asks for its number, beside its arguments."""
-        call: Any = getattr(command, command.WhichOneof("variant") or "", None)
-        if getattr(call, "activity_type", None) != CHECKPOINT or getattr(call, "attempt", 1) > 1:
+        call: Any = getattr(command, command.WhichOneof("variant") or "")
+        if getattr(call, "attempt", 1) > 1:
             return
         self.notes.checkpoints += 1
-        known = {"number": self.notes.checkpoints, "step": self._counts.total()}
-        told = {**self._situation(), **known, "time": to_text(self._now)}
+        told = self._checkpoint_now(self.notes.progress)
         call.headers[CHECKPOINT].CopyFrom(json_payload(told))
 
-    def _checkpoints(self) -> list[Json]:
+    def _checkpoint(self) -> Json | None:
         closed = self._counts.total()
         if closed == self._checkpoint_step or self._checkpoint_time is None:
-            return []
+            return None
         enough = closed - self._checkpoint_step >= self.settings.every
         if not enough and self._now - self._checkpoint_time < self.settings.interval:
-            return []
+            return None
         self._checkpoint_step, self._checkpoint_time = closed, self._now
         self.notes.checkpoints += 1
-        time = to_text(self._now)
-        return [
-            {**self._situation(), "time": time, "number": self.notes.checkpoints, "step": closed}
-        ]
+        return self._checkpoint_now(self.notes.progress)
+
+    def _checkpoint_now(self, progress: Json | None) -> Json:
+        number, step = self.notes.checkpoints, self._counts.total()
+        known = {"number": number, "step": step, "time": self._now_text}
+        return {**self._situation(), "progress": progress, **known}
 
     def _situation(self) -> Json:
         return {
             "clock": self._clock,
-            "progress": self.notes.progress,
             "counts": dict(self._counts),
             "open": [name for _, name, _ in islice(self._open.values(), OPEN_SHOWN)],
         }
@@ -278,28 +338,22 @@ class Follower:
             "worker": self.settings.worker,
         }
 
-    def _header(self, checkpoints: list[Json]) -> Json:
+    def _header(self) -> Json:
+        """Return what is known of the run by now; the caller holds the lock."""
         if not self._fixed:
             self._fixed = self._fixed_header()
         return {
             **self._fixed,
-            "updated": to_text(self._now),
-            "seen": to_text(utc_now()),
+            "updated": self._now_text,
+            "seen": to_text(self._seen),
             "synced": self._complete,
             "step_count": self._steps,
-            "input": [] if self._input_told else self._input,
-            "start": {} if self._input_told else self._start,
             "status": "running",
             "ended": None,
             "confirmed": False,
             "result": None,
             "error": None,
-            "checkpoints": checkpoints,
             **self._situation(),
-            **self.notes.header(self._clock, to_text(self._now)),
+            **self._said,
             **self._end,
         }
-
-    def _ref(self) -> RunRef:
-        info = self.info
-        return RunRef(info.namespace, info.workflow_id, info.run_id, info.workflow_start_time)

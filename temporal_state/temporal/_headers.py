@@ -7,7 +7,7 @@ numbers. Every call passes here again in a replay, so the counts come out the sa
 
 import logging
 from collections import defaultdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation, WorkflowActivationJob
@@ -15,7 +15,8 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.workflow import Info
 
 from temporal_state.runs import digest, step_key
-from temporal_state.temporal._call_header import CallHeader
+from temporal_state.temporal._call_header import CallHeaders
+from temporal_state.temporal._events import time_of
 from temporal_state.temporal._lineage import Lineage, attempt_before
 from temporal_state.temporal._names import STEP_NAME, Occurrences, digest_of_payloads
 from temporal_state.temporal._wire import HEADER
@@ -37,6 +38,7 @@ class HeaderWriter:
         self._info = info
         self._on_retry = on_retry
         self._recorded = recorded
+        self._headers: CallHeaders | None = None
         self._calls = Occurrences()
         self._local: dict[int, tuple[str, str]] = {}
         self._backing_off: defaultdict[str, list[str]] = defaultdict(list)
@@ -50,11 +52,12 @@ class HeaderWriter:
 
     def write(self, act: WorkflowActivation, completion: WorkflowActivationCompletion) -> None:
         """Write a header into each activity that the workflow has just scheduled."""
-        for job in act.jobs:
-            if job.HasField("resolve_activity") and job.resolve_activity.is_local:
-                self._see_resolved(job)
+        if self._local:
+            for job in act.jobs:
+                if job.HasField("resolve_activity") and job.resolve_activity.is_local:
+                    self._see_resolved(job)
         self.keys.clear()
-        now = act.timestamp.ToDatetime(UTC)
+        now = time_of(act)
         for command in completion.successful.commands:
             if command.HasField("schedule_activity"):
                 call = command.schedule_activity
@@ -74,16 +77,9 @@ class HeaderWriter:
 
     def _write(self, call: Any, now: datetime, content: str) -> None:
         key = self.keys["activity", call.seq] = self._key(content)
-        header = CallHeader(
-            chain=self._info.first_execution_run_id,
-            content=content,
-            step=key,
-            now=now,
-            started=self._info.workflow_start_time,
-            lineage=self.lineage,
-            recorded=self._recorded,
-        )
-        call.headers[HEADER].CopyFrom(header.to_payload())
+        if self._headers is None:
+            self._headers = CallHeaders(self._info, self.lineage, recorded=self._recorded)
+        self._headers.write(call.headers[HEADER], content, key, now)
 
     def _write_local(self, call: Any, now: datetime) -> None:
         # After a long pause between attempts the SDK schedules the same call anew.

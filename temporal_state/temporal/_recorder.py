@@ -1,7 +1,8 @@
 """Writes what was seen of runs: in the background, merged, bounded, and never in anyone's way.
 
 It has a thread and an event loop of its own. Whoever tells it something appends to a queue and goes
-on. What comes for one run is merged until it is written; ends are written first. When the store is
+on; a follower of a run is asked for what it has. What comes for one run is merged until it is
+written; ends are written first. When the store is
 slow the merging does more of the work; when it is gone the memory is bounded, and what does not fit
 is counted as lost. A run that lost something is not marked as complete, so the next worker that
 replays it writes it anew.
@@ -22,7 +23,8 @@ from temporalio.common import MetricMeter
 
 from temporal_state.errors import StoreError
 from temporal_state.runs import Patch, RunRef, Runs
-from temporal_state.temporal._capture import ValueEncoder, drop_values, slots_of
+from temporal_state.temporal._capture import ValueEncoder, drop_values, size_of_values
+from temporal_state.temporal._untold import Intake, Room, Source
 
 log = logging.getLogger("temporal_state")
 
@@ -62,12 +64,12 @@ class _Known:
     lost: int = 0
 
 
-class Recorder:
+class Recorder(Intake):
     """Takes in patches from any thread, and writes them from its own."""
 
     def __init__(self, runs: Runs, encoder: ValueEncoder, settings: RecorderSettings) -> None:
         self._runs, self._encoder, self._settings = runs, encoder, settings
-        self._queue: deque[tuple[Patch, bool]] = deque()
+        self._queue: deque[tuple[Patch, bool] | Source] = deque()
         self._long = max(1, min(LONG_QUEUE, settings.max_pending // 2))
         self._queued = 0
         self._bytes = 0
@@ -101,24 +103,37 @@ class Recorder:
             patch: What was seen; it belongs to the recorder from now on.
             whole: Whether it is all that is known since the run's start.
         """
+        patch.bytes = size_of_values(patch)
+        room = self.admit(patch.ref, len(patch), patch.bytes, final=patch.final)
+        if room is Room.NONE:
+            return
+        if room is Room.WITHOUT_VALUES:
+            drop_values(patch)
+            patch.bytes = 0
+        self._queue.append((patch, whole))
+        if len(self._queue) == self._long and self._loop is not None:
+            # What comes for one run is one change once it is merged.
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._take_queue)
+
+    def admit(self, ref: RunRef, changes: int, size: int, *, final: bool) -> Room:
+        """See base class; what there is no room for is counted as lost."""
         with self._lock:
             # Ends are worth more than steps, but not all of the memory.
-            limit = self._settings.max_pending * (2 if patch.final else 1)
+            limit = self._settings.max_pending * (2 if final else 1)
             if self._queued >= limit:
-                self._lose(patch)
-                return
-            patch.bytes = sum(value.size for *_, value in slots_of(patch))
-            if patch.bytes and self._bytes + patch.bytes > self._settings.max_pending_bytes:
-                drop_values(patch)
-                self._lose(patch)
-                patch.bytes = 0
-            self._queued += len(patch)
-            self._bytes += patch.bytes
-            self._queue.append((patch, whole))
-            if len(self._queue) == self._long and self._loop is not None:
-                # What comes for one run is one change once it is merged.
-                with contextlib.suppress(RuntimeError):  # it has ended by itself
-                    self._loop.call_soon_threadsafe(self._take_queue)
+                self._lose(ref, changes)
+                return Room.NONE
+            self._queued += changes
+            if size and self._bytes + size > self._settings.max_pending_bytes:
+                self._lose(ref, changes)
+                return Room.WITHOUT_VALUES
+            self._bytes += size
+        return Room.FOR_ALL
+
+    def announce(self, source: Source) -> None:
+        """See base class."""
+        self._queue.append(source)
 
     def stop(self) -> None:
         """Write what waits, for at most ``shutdown_timeout``, and stop; call it off the loop."""
@@ -145,7 +160,7 @@ class Recorder:
         self._take_queue()
         with self._lock:
             for patch in self._pending.values():
-                self._lose(patch)
+                self._lose(patch.ref, len(patch))
         if self.lost:
             log.warning("%d changes of runs could not be recorded", self.lost)
 
@@ -175,7 +190,7 @@ class Recorder:
         try:
             async with self._runs.announced([self._pending[ref] for ref in refs]):
                 return await self._write_all(refs)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 whatever it is, this thread goes on
             self._say_that_it_fails(error)
             return False
 
@@ -192,13 +207,14 @@ class Recorder:
     def _take_queue(self) -> None:
         while self._queue:
             time.sleep(0)  # lets go of the interpreter, for whom workflows wait for
-            patch, whole = self._queue.popleft()
+            told = self._queue.popleft()
+            patch, whole = told if isinstance(told, tuple) else told.take()
             try:
                 self._merge(patch)
             except Exception:
                 log.exception("what was seen of run %s cannot be merged", patch.ref.run_id)
                 with self._lock:
-                    self._lose(patch)
+                    self._lose(patch.ref, len(patch))
                 self._release(len(patch), patch.bytes)
             if whole:
                 self._whole.add(patch.ref)
@@ -222,7 +238,7 @@ class Recorder:
         except Exception:
             log.exception("what was seen of run %s cannot be recorded", ref.run_id)
             with self._lock:
-                self._lose(patch)
+                self._lose(patch.ref, len(patch))
         else:
             self._failing = False
         self._release(size, patch.bytes)
@@ -233,7 +249,8 @@ class Recorder:
         self._count("failed_writes", 1)
         if not self._failing:
             self._failing = True
-            log.warning("records of runs wait, since the store fails: %s", error)
+            trace = None if isinstance(error, (StoreError, TimeoutError)) else error
+            log.warning("records of runs wait, since the store fails: %s", error, exc_info=trace)
 
     async def _write_patch(self, patch: Patch) -> None:
         with self._lock:
@@ -271,9 +288,9 @@ class Recorder:
             self._known.popitem(last=False)
         return known
 
-    def _lose(self, patch: Patch) -> None:
-        self._know(patch.ref).lost += len(patch)
-        self._count("lost", len(patch))
+    def _lose(self, ref: RunRef, changes: int) -> None:
+        self._know(ref).lost += changes
+        self._count("lost", changes)
 
     def _count(self, name: str, number: int) -> None:
         if name == "lost":

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -24,6 +24,7 @@ from temporal_state.temporal._capture import (
 )
 from temporal_state.temporal._follower import Follower, FollowerSettings
 from temporal_state.temporal._recorder import Recorder, RecorderSettings
+from temporal_state.temporal._untold import Intake, Room, Source
 from temporal_state.temporal._values import restored
 
 log = logging.getLogger("temporal_state")
@@ -31,6 +32,17 @@ log = logging.getLogger("temporal_state")
 UNRECORDED = "__temporal_state_unrecorded__"
 ACK_LIMIT = 2 * 1024 * 1024
 """Most bytes of a result that is recorded before Temporal learns of it: what Temporal takes."""
+
+LEAST: Mapping[str, int | timedelta] = {
+    "capture_limit": 0,
+    "ack_timeout": timedelta(),
+    "checkpoint_every": 1,
+    "checkpoint_interval": timedelta(),
+    "flush_interval": timedelta(milliseconds=1),
+    "max_pending": 1,
+    "max_pending_bytes": 0,
+    "shutdown_timeout": timedelta(),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +86,18 @@ class Recording:
     def __post_init__(self) -> None:
         if self.capture not in {"results", "none", "all"}:
             raise ConfigurationError(f"capture={self.capture!r} is not 'results', 'none' or 'all'")
-        if self.checkpoint_every < 1 or self.capture_limit < 0 or self.max_pending < 1:
-            raise ConfigurationError(f"{self!r} has a limit below its least sensible value")
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise ConfigurationError(
+                    f"{name}={getattr(self, name)!r} is below the least possible, {least!r}"
+                )
         if self.capture == "none" and self.before_ack:
             raise ConfigurationError(
                 "before_ack keeps results, and capture='none' keeps no values; choose one of them"
             )
 
 
-class RecordingLane:
+class RecordingLane(Intake):
     """Follows runs and takes in what is seen, while a worker of the plugin runs."""
 
     def __init__(self, runs: Runs, recording: Recording | None) -> None:
@@ -116,7 +131,7 @@ class RecordingLane:
             self.worker,
             self.recording.reuse_on_retry,
         )
-        return Follower(det.info, settings, self.tell)
+        return Follower(det.info, settings, self)
 
     @property
     def ack_timeout(self) -> timedelta:
@@ -168,6 +183,17 @@ class RecordingLane:
         recorder = self.recorder
         if recorder is not None:
             recorder.tell(patch, whole)
+
+    def admit(self, ref: RunRef, changes: int, size: int, *, final: bool) -> Room:
+        """See base class; there is no room if no worker is running."""
+        recorder = self.recorder
+        return recorder.admit(ref, changes, size, final=final) if recorder else Room.NONE
+
+    def announce(self, source: Source) -> None:
+        """See base class."""
+        recorder = self.recorder
+        if recorder is not None:
+            recorder.announce(source)
 
     def join(self, worker: Worker) -> None:
         """Count a worker that is about to run; each must `leave`.

@@ -9,10 +9,11 @@ import pytest
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
-from temporalio.converter import DataConverter
+from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from temporal_state import (
+    ConfigurationError,
     Limits,
     Recording,
     StateBackend,
@@ -182,13 +183,15 @@ async def test_values_are_bounded_in_bytes_and_dropped_before_what_they_belong_t
 async def test_what_is_known_of_one_run_is_merged_while_it_waits():
     store = FailingStore(MemoryStore())
     recorder = await recorder_on(
-        store, flush_interval=timedelta(seconds=5), max_pending=100, shutdown_timeout=SOON
+        store, flush_interval=timedelta(minutes=5), max_pending=100, shutdown_timeout=SOON
     )
+    while recorder._loop is None:
+        await asyncio.sleep(0.01)
     ref = reference()
     for clock in range(1000):
         recorder.tell(Patch(ref, header(ref, clock)), False)
-        if clock % 50 == 0:
-            await asyncio.sleep(0.06)  # the recorder takes its queue in between
+        while len(recorder._queue) >= 50:
+            await asyncio.sleep(0.01)  # the recorder takes its queue in between
     await asyncio.to_thread(recorder.stop)
     assert (recorder.written, recorder.lost) == (1, 0)
     (key,) = [key for key in await store.inner.list() if "/runs/" in key]
@@ -212,11 +215,64 @@ async def test_a_failure_leaves_no_trace_in_the_count_of_what_waits():
     call = {"kind": "activity", "name": "a", "key": "k", "clock": 1}
     steps = {number: {"call": call} for number in range(1, 50)}
     store.error = StoreError("for a while")
+    before = store.calls
     recorder.tell(Patch(ref, header(ref), steps), True)
-    await asyncio.sleep(0.2)
+    while store.calls < before + 2:
+        await asyncio.sleep(0.01)  # until it has failed
     store.error = None
     await asyncio.to_thread(recorder.stop)
     assert (recorder.lost, recorder._queued) == (0, 0)
+
+
+@pytest.mark.parametrize("fault", [StoreError("gone"), RuntimeError("a bug"), KeyError("x")])
+async def test_no_fault_of_the_store_ends_the_recorder(fault):
+    store = FailingStore(MemoryStore())
+    recorder = await recorder_on(store, flush_interval=timedelta(milliseconds=10))
+    store.error = fault
+    before = store.calls
+    recorder.tell(Patch(ref := reference(), header(ref)), False)
+    while store.calls < before + 2:
+        await asyncio.sleep(0.01)
+    store.error = None
+    recorder.tell(Patch(later := reference(1), header(later)), False)
+    await asyncio.to_thread(recorder.stop)
+    keys = [key for key in await store.inner.list() if "/runs/" in key]
+    assert any(later.run_id in key for key in keys)
+    assert (recorder.written + recorder.lost, recorder._queued) == (2, 0)
+
+
+async def test_values_are_kept_though_the_loop_of_the_first_worker_has_ended():
+    ended = asyncio.new_event_loop()
+    ended.close()
+    encoder = ValueEncoder(CaptureSettings(), DataConverter(payload_codec=Reversing()), ended)
+    payload = Payload(metadata={"encoding": b"json/plain"}, data=b"12")
+    stored = await encoder.encode_value(captured("result", payload, 100), reference())
+    assert stored == {"encoding": "json/plain", "text": "21"}
+
+
+class Reversing(PayloadCodec):
+    async def encode(self, payloads):
+        return [Payload(metadata=p.metadata, data=p.data[::-1]) for p in payloads]
+
+    async def decode(self, payloads):
+        return await self.encode(payloads)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"flush_interval": timedelta()},
+        {"shutdown_timeout": -timedelta(seconds=1)},
+        {"ack_timeout": -timedelta(seconds=1)},
+        {"checkpoint_every": 0},
+        {"max_pending": 0},
+        {"capture_limit": -1},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_limit_that_cannot_work_is_refused_by_name(wrong):
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        Recording(**wrong)
 
 
 async def test_reading_a_store_that_hangs_ends_in_time():

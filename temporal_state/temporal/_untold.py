@@ -1,0 +1,105 @@
+"""What a follower has seen of its run, and the recorder has not yet taken.
+
+The workflow's thread adds and the recorder's takes. What is added in between is merged here, so a
+run waits in the recorder's queue once, however much happens in it before the next write.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from temporal_state.runs import Json, Patch, RunRef
+from temporal_state.temporal._capture import drop_values
+
+log = logging.getLogger("temporal_state")
+
+
+class Room(Enum):
+    """What of a change can wait to be written."""
+
+    FOR_ALL = "all"
+    WITHOUT_VALUES = "without values"
+    NONE = "none"
+
+
+class Source(Protocol):
+    """Has something that is to be written."""
+
+    def take(self) -> tuple[Patch, bool]:
+        """Return what it has, and whether that is all that is known since the run's start."""
+        ...
+
+
+class Intake(Protocol):
+    """Where sources say that they have something; never waits and never fails."""
+
+    def admit(self, ref: RunRef, changes: int, size: int, *, final: bool) -> Room:
+        """Count so many more changes and bytes of values of a run, if there is room for them."""
+        ...
+
+    def announce(self, source: Source) -> None:
+        """Take from a source once, soon."""
+        ...
+
+
+@dataclass(slots=True)
+class Untold:
+    """What one follower has for the recorder.
+
+    Attributes:
+        ref: The run.
+        intake: Where it is announced.
+        header: Returns the run's header as it is when it is taken, without what is said once.
+        lock: Held by whoever changes what the header is made of.
+    """
+
+    ref: RunRef
+    intake: Intake
+    header: Callable[[], Json]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    _patch: Patch = field(init=False)
+    _whole: bool = False
+    _announced: bool = False
+
+    def __post_init__(self) -> None:
+        self._patch = Patch(self.ref)
+
+    def add(self, patch: Patch, *, whole: bool) -> bool:
+        """Take in what was seen; return whether its values were. The caller holds the lock.
+
+        Args:
+            patch: Its header has only what is said once; its bytes are those of its values.
+            whole: Whether it is all that is known since the run's start.
+        """
+        steps = self._patch.steps
+        changes = sum(number not in steps for number in patch.steps) + (not self._announced)
+        room = self.intake.admit(self.ref, changes, patch.bytes, final=patch.final)
+        if room is Room.NONE:
+            return False
+        if room is Room.WITHOUT_VALUES:
+            drop_values(patch)
+            patch.bytes = 0
+        self._patch.add(patch)
+        self._whole |= whole
+        if not self._announced:
+            self._announced = True
+            self.intake.announce(self)
+        return room is Room.FOR_ALL
+
+    def take(self) -> tuple[Patch, bool]:
+        """See base class."""
+        with self.lock:
+            patch, whole = self._patch, self._whole
+            self._patch, self._whole, self._announced = Patch(self.ref), False, False
+            patch.header = self._header_with(patch.header or {})
+        return patch, whole
+
+    def _header_with(self, said_once: Json) -> Json | None:
+        try:
+            return {"input": [], "start": {}, "checkpoints": [], **said_once, **self.header()}
+        except Exception:
+            log.exception("the header of run %s cannot be recorded", self.ref.run_id)
+            return None
