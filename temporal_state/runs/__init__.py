@@ -23,7 +23,7 @@ from temporal_state.runs._records import (
     TraceContext,
     Value,
 )
-from temporal_state.runs._refs import RunRef
+from temporal_state.runs._refs import RunRef, chunk_of
 from temporal_state.runs._retention import Retention
 from temporal_state.runs._snapshots import Snapshot, Snapshots
 from temporal_state.runs._source import Home, Source, home_from, source_from, to_json
@@ -78,6 +78,7 @@ __all__ = [
     "Takeover",
     "TraceContext",
     "Value",
+    "chunk_of",
     "digest",
     "from_plain",
     "home_from",

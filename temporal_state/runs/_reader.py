@@ -11,20 +11,23 @@ from typing import Any
 
 from temporal_state.documents import Engine, Layout
 from temporal_state.errors import DamagedObjectError, NotRecordedError
-from temporal_state.runs._decode import optional_value, to_checkpoint, to_hand_step, to_run, to_step
+from temporal_state.runs._decode import optional_value, to_checkpoint, to_run
 from temporal_state.runs._diff import CheckpointDiff, difference
-from temporal_state.runs._hand import is_recorded, view
-from temporal_state.runs._merge import Json, merge_attempt
+from temporal_state.runs._hand import view
+from temporal_state.runs._merge import Json
 from temporal_state.runs._objects import PAGE, Objects
 from temporal_state.runs._own import OwnDocuments
 from temporal_state.runs._records import Checkpoint, Run, Step, Value
 from temporal_state.runs._refs import RUN_FILE, RunLayout, RunRef
 from temporal_state.runs._span_store import SpanStore
 from temporal_state.runs._spans import Span, to_span
+from temporal_state.runs._step_reader import StepReader, steps_of
 from temporal_state.runs._takeover import Takeover
 from temporal_state.runs._trace import trace_of
 from temporal_state.runs._values import digests_in, put_together
 from temporal_state.storage import ObjectStore, encode_name
+
+FIRST_PAGE = 16  # objects of a workflow id: as a rule it has one run, or one that is long
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,10 @@ class RunReader:
     @property
     def _objects(self) -> Objects:
         return Objects(self.engine)
+
+    @property
+    def _steps(self) -> StepReader:
+        return StepReader(self._objects)
 
     @property
     def _places(self) -> RunLayout:
@@ -62,8 +69,27 @@ class RunReader:
         if key is None:
             return []
         folder = key.removesuffix(RUN_FILE)
-        parts = await self._with_values(folder, await self._step_parts(key))
-        return _steps_of(parts)
+        parts = await self._with_values(folder, await self._steps.with_all(key))
+        return steps_of(parts)
+
+    async def get_step(
+        self,
+        workflow_id: str,
+        number: int,
+        *,
+        run_id: str | None = None,
+        namespace: str = "default",
+    ) -> Step | None:
+        """Return one step of a run by its number, from 1; ``None`` if there is none.
+
+        It costs the same however many steps the run has, and wherever among them it is.
+        """
+        key = await self._find(namespace, workflow_id, run_id)
+        if key is None or number < 1:
+            return None
+        folder = key.removesuffix(RUN_FILE)
+        parts = await self._with_values(folder, await self._steps.with_one(key, number))
+        return next(iter(steps_of(parts)), None)
 
     async def history(
         self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
@@ -170,20 +196,11 @@ class RunReader:
 
     async def _trace(self, key: str) -> Sequence[Span]:
         """Return the run, its steps and the spans of the steps' code."""
-        parts = await self._step_parts(key)
+        parts = await self._steps.with_all(key)
         own = {id: span for part in parts for id, span in part.get("spans", {}).items()}
         spans = [to_span(id, span) for id, span in own.items()]
         spans += await SpanStore(self._objects, self._places).read(key.removesuffix(RUN_FILE))
-        return trace_of(to_run(parts[0]), _steps_of(parts), spans)
-
-    async def _step_parts(self, key: str) -> Sequence[Json]:
-        """Return the run's own object, and the others that tell of its steps."""
-        folder = key.removesuffix(RUN_FILE)
-        chunks, attempts = await asyncio.gather(
-            self._objects.keys(f"{folder}steps/"), self._objects.keys(f"{folder}attempts/")
-        )
-        record = await self._read(key)
-        return [record, *await asyncio.gather(*map(self._read, [*chunks, *attempts]))]
+        return trace_of(to_run(parts[0]), steps_of(parts), spans)
 
     async def _checkpoint(self, key: str, checkpoint: Json) -> Checkpoint:
         name = checkpoint.get("object")
@@ -217,11 +234,12 @@ class RunReader:
     async def _runs_under(self, prefix: str) -> list[str]:
         """Return the keys of a workflow id's runs, without listing all that one run may have."""
         found: list[str] = []
-        after = ""
-        while page := await self._objects.page(prefix, after, PAGE):
+        after, limit = "", FIRST_PAGE
+        while page := await self._objects.page(prefix, after, limit):
             found += [key for key in page if key.endswith(f"/{RUN_FILE}")]
-            if len(page) < PAGE:
+            if len(page) < limit:
                 break
+            limit = PAGE
             folder = f"{prefix}{page[-1].removeprefix(prefix).partition('/')[0]}/"
             key = f"{folder}{RUN_FILE}"
             if key not in page and await self._objects.find(key) is not None:
@@ -253,27 +271,3 @@ def _chosen(checkpoints: Sequence[Json], which: int | str | None) -> Json | None
 
 def _run_id_in(key: str) -> str:
     return key.split("/")[-2].partition("-")[2]
-
-
-def _steps_of(parts: Sequence[Json]) -> list[Step]:
-    record = parts[0]
-    return steps_recorded(record, parts) if is_recorded(record) else steps_by_hand(parts)
-
-
-def steps_recorded(record: Json, parts: Sequence[Json]) -> list[Step]:
-    steps: dict[str, Json] = {}
-    attempts: dict[str, Json] = {}
-    for part in parts:
-        steps.update(part.get("steps", {}))
-        for name, attempt in part.get("attempts", {}).items():
-            attempts[name] = merge_attempt(attempts.get(name), attempt)
-    return [
-        to_step(number, step, attempts.get(step["call"]["key"] or ""))
-        for number, step in sorted((int(n), step) for n, step in steps.items())
-        if number <= record.get("step_count", number) and "call" in step
-    ]
-
-
-def steps_by_hand(parts: Sequence[Json]) -> list[Step]:
-    steps = {int(n): s for part in parts for n, s in part.get("hand_steps", {}).items()}
-    return [to_hand_step(number, steps[number]) for number in sorted(steps)]

@@ -2,7 +2,7 @@
 
     {app}/runs/{namespace}/{yyyy-mm}/{workflow id}/{start}-{run id}/run.json
                                                                    /steps/{n // 64}.json
-                                                                   /attempts/{writer}.json
+                                                                   /attempts/{n // 64}-{writer}.json
                                                                    /documents/{version}.json
                                                                    /results/{step key}.json
                                                                    /values/{digest}.json
@@ -66,11 +66,11 @@ class RunLayout:
 
     def steps(self, ref: RunRef, chunk: int) -> str:
         """Return the key of some of its steps; the first ones are in the run's own object."""
-        return f"{self.folder(ref)}steps/{chunk:06}.json" if chunk else self.run(ref)
+        return f"{self.folder(ref)}{steps_file(chunk)}" if chunk else self.run(ref)
 
-    def attempts(self, ref: RunRef, writer: str) -> str:
-        """Return the key of what one writer saw of the attempts of its activities."""
-        return f"{self.folder(ref)}attempts/{writer}.json"
+    def attempts(self, ref: RunRef, part: int, writer: str) -> str:
+        """Return the key of what one writer saw of the attempts of some of its activities."""
+        return f"{self.folder(ref)}{attempts_in(part)}{writer}.json"
 
     def result(self, ref: RunRef, key: str) -> str:
         """Return the key of the result of the step with a key, recorded before all else."""
@@ -100,6 +100,16 @@ class RunLayout:
         """Return the key of what says when a run that is written by hand began."""
         ids = f"{encode_name(workflow_id)}/{encode_name(run_id)}"
         return f"{self.namespace(namespace)}by-hand/{ids}.json"
+
+
+def steps_file(chunk: int) -> str:
+    """Return where in a run's folder some of its steps are, other than the first."""
+    return f"steps/{chunk:06}.json"
+
+
+def attempts_in(part: int) -> str:
+    """Return how, in a run's folder, the keys of a part of the attempts of activities begin."""
+    return f"attempts/{part:06}-"
 
 
 def chunk_of(number: int) -> int:

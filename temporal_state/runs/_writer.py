@@ -1,7 +1,7 @@
 """Writing what workers saw into the records of runs, a patch at a time.
 
 A patch costs a bounded number of writes, however many steps the run has had: the chunks of the
-steps that changed, one object of attempts, large values, and the run's own object, last.
+steps that changed, an object of attempts beside each, large values, and the run's own object, last.
 """
 
 import asyncio
@@ -87,9 +87,9 @@ class RunWriter(RunReader):
             self._objects.update(self._places.steps(patch.ref, chunk), _steps_merger(part))
             for chunk, part in by_chunk.items()
         ]
-        if attempts or patch.spans:
-            key = self._places.attempts(patch.ref, writer)
-            writes.append(self._objects.update(key, _attempts_merger(attempts, patch.spans)))
+        for part, told in _by_part(attempts, patch.spans).items():
+            key = self._places.attempts(patch.ref, part, writer)
+            writes.append(self._objects.update(key, _attempts_merger(*told)))
         await asyncio.gather(*writes)
         written = len(writes) + len(values)
         if header is None and not first and not patch.notes:
@@ -188,6 +188,19 @@ def _with_notes(ref: RunRef, record: Json, notes: Mapping[str, Json]) -> Json:
     latest = max(fact["at"] for fact in notes.values())
     run = of_run(ref, to_text(ref.started))
     return merge_hand(run, latest, lambda stored: with_notes(stored, notes))(record)
+
+
+def _by_part(
+    attempts: Mapping[str, Json], spans: Mapping[str, Json]
+) -> dict[int, tuple[dict[str, Json], Mapping[str, Json]]]:
+    """Return attempts by the part that their call names, with all spans beside the last ones."""
+    parts: dict[int, tuple[dict[str, Json], Mapping[str, Json]]] = {}
+    for key, attempt in attempts.items():
+        parts.setdefault(attempt.get("part", 0), ({}, {}))[0][key] = attempt
+    if spans:
+        last = max(parts, default=0)
+        parts[last] = (parts.get(last, ({}, {}))[0], spans)
+    return parts
 
 
 def _attempts_merger(

@@ -49,6 +49,9 @@ class Attempt:
             "worker": self.lane.worker,
             "status": "started",
         }
+        header = self.call.header
+        if header is not None and header.part:
+            self.known["part"] = header.part
         if self.never_reused:
             self.known["never_reused"] = True
         if self.trace is not None:

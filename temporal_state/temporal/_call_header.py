@@ -7,6 +7,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.workflow import Info
 
 from temporal_state.documents import dumps, from_text, loads, to_text
+from temporal_state.temporal._events import CallKey
 from temporal_state.temporal._lineage import Lineage
 
 
@@ -23,6 +24,7 @@ class CallHeader:
             not told.
         lineage: Where the run comes from.
         recorded: Whether the run is recorded.
+        part: In which part of the run's record its attempts are kept.
     """
 
     chain: str
@@ -32,6 +34,7 @@ class CallHeader:
     started: datetime | None
     lineage: Lineage
     recorded: bool = True
+    part: int = 0
 
     @classmethod
     def from_payload(cls, payload: Payload) -> "CallHeader":
@@ -45,6 +48,7 @@ class CallHeader:
             from_text(value["started"]) if value.get("started") else None,
             Lineage.from_json(value),
             value.get("recorded", True),
+            value.get("part", 0),
         )
 
 
@@ -60,16 +64,17 @@ class CallHeaders:
         }
         self._shared = dumps(shared)[1:].decode()
 
-    def write(self, header: Payload, content: str, step: str, now: datetime) -> None:
+    def write(self, header: Payload, content: str, key: CallKey, now: datetime) -> None:
         """Fill in the header of a call.
 
         Args:
             header: An empty payload.
             content: The name of the call by its content, in hexadecimal.
-            step: The same for this run and its resets only.
+            key: The same for this run and its resets only, and the part of its record.
             now: The workflow's time.
         """
         # Put together as text, since one is made for every activity.
-        own = f'{{"content":"{content}","step":"{step}","now":"{to_text(now)}",'
+        own = f'{{"content":"{content}","step":"{key.key}","now":"{to_text(now)}",'
         header.metadata["encoding"] = b"json/plain"
-        header.data = f"{own}{self._shared}".encode()
+        part = f'"part":{key.part},' if key.part else ""
+        header.data = f"{own}{part}{self._shared}".encode()

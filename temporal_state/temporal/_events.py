@@ -7,7 +7,7 @@ public interface, so a test pins every field that is read here.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
@@ -19,17 +19,26 @@ from temporalio.converter import PayloadConverter
 Place: TypeAlias = tuple[str, int]
 """How the SDK tells one open call from another: its kind, and a number for each kind."""
 
-Keys: TypeAlias = Mapping[Place, str]
-"""The names of calls by their content."""
-
 _EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class CallKey(NamedTuple):
+    """The name of a call by its content, and in which part of the record its attempts are kept."""
+
+    key: str
+    part: int
+
+
+Keys: TypeAlias = Mapping[Place, CallKey]
+_UNNAMED = (None, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
     """Workflow code asked for something that it can wait for.
 
-    Its key is the name of the call by its content; ``lasting`` is a timer's time.
+    Its key is the name of the call by its content; ``lasting`` is a timer's time, and ``part`` is
+    where the attempts of an activity are kept.
     """
 
     place: Place
@@ -39,6 +48,7 @@ class Scheduled:
     key: str | None
     input: Sequence[Payload]
     lasting: timedelta | None = None
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +158,15 @@ def innermost(failure: Failure) -> Failure:
 def _activity(kind: str, call: Any, keys: Keys) -> Scheduled:
     place = ("activity", call.seq)
     name, input = call.activity_type, call.arguments
-    return Scheduled(place, kind, name, call.activity_id, keys.get(place), input)
+    key, part = keys.get(place, _UNNAMED)
+    return Scheduled(place, kind, name, call.activity_id, key, input, part=part)
 
 
 def _child(start: Any, _: WorkflowCommand, keys: Keys) -> Scheduled:
     place = ("child", start.seq)
     name, input = start.workflow_type, start.input
-    return Scheduled(place, "child", name, start.workflow_id, keys.get(place), input)
+    key, part = keys.get(place, _UNNAMED)
+    return Scheduled(place, "child", name, start.workflow_id, key, input, part=part)
 
 
 def _timer(timer: Any, command: WorkflowCommand, _: Keys) -> Scheduled:

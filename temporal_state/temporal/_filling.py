@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from temporal_state.documents import to_text
-from temporal_state.runs import Json, Patch, Run, RunRef, Step, digest, step_key
+from temporal_state.runs import Json, Patch, Run, RunRef, Step, chunk_of, digest, step_key
 from temporal_state.temporal._call_header import CallHeader
 from temporal_state.temporal._capture import CaptureSettings, captured, captured_error
 from temporal_state.temporal._decoder import Decoder
@@ -50,11 +50,12 @@ class Filling:
         places = numbered(self.history, self.steps)
         keys = await self._keys(places)
         for number, told, known in places:
-            step = await self._step(told, known, keys[number])
+            step = await self._step(number, told, known, keys[number])
             if step:
                 patch.steps[number] = step
             if told.attempt is not None and keys[number] and (known is None or not known.attempt):
-                patch.attempts[str(keys[number])] = dict(told.attempt)
+                attempt = {**told.attempt, "part": chunk_of(number)}
+                patch.attempts[str(keys[number])] = attempt
         situation = self._situation(places)
         header = HeaderFilling(
             self.ref, self.history, self.record, situation, self.settings, self.decoder
@@ -63,10 +64,10 @@ class Filling:
         patch.final = patch.header is not None and self.history.end is not None
         return patch
 
-    async def _step(self, told: Told, known: Step | None, key: str | None) -> Json:
+    async def _step(self, number: int, told: Told, known: Step | None, key: str | None) -> Json:
         step: Json = {}
         if known is None:
-            step["call"] = await self._call(told, key)
+            step["call"] = {**await self._call(told, key), "part": chunk_of(number)}
         if told.end is not None and self._lacks_end(told, known):
             step["end"] = {
                 "time": to_text(told.ended.time),

@@ -13,7 +13,7 @@ cannot be done later, and all else is done once for each write and not once for 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -41,6 +41,7 @@ from temporal_state.temporal._capture import (
 from temporal_state.temporal._events import (
     Closed,
     Ended,
+    Keys,
     Place,
     Scheduled,
     jobs_closed,
@@ -124,7 +125,7 @@ class Follower:
         self,
         act: WorkflowActivation,
         completion: WorkflowActivationCompletion,
-        keys: Mapping[Place, str],
+        keys: Keys,
     ) -> None:
         """Take in one activation, what the workflow answered, and the keys of its calls."""
         first = act.jobs[0]
@@ -142,7 +143,7 @@ class Follower:
         self,
         act: WorkflowActivation,
         commands: Sequence[WorkflowCommand],
-        keys: Mapping[Place, str],
+        keys: Keys,
     ) -> None:
         self._see_time(act)
         patch = Patch(self._untold.ref)
@@ -247,6 +248,8 @@ class Follower:
             "time": self._now_text,
             "clock": self._clock,
         }
+        if event.part:
+            call["part"] = event.part
         settings = self.settings.capture
         if settings.capture == "all":
             values = [captured("input", p, settings.limit, event.name) for p in event.input]

@@ -14,9 +14,9 @@ from temporalio.bridge.proto.workflow_activation import WorkflowActivation, Work
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.workflow import Info
 
-from temporal_state.runs import digest, step_key
+from temporal_state.runs import chunk_of, digest, step_key
 from temporal_state.temporal._call_header import CallHeaders
-from temporal_state.temporal._events import time_of
+from temporal_state.temporal._events import CallKey, time_of
 from temporal_state.temporal._lineage import Lineage, attempt_before
 from temporal_state.temporal._names import STEP_NAME, Occurrences, digest_of_payloads
 from temporal_state.temporal._wire import HEADER
@@ -33,13 +33,14 @@ class HeaderWriter:
     """
 
     def __init__(self, info: Info, *, recorded: bool, on_retry: bool = False) -> None:
-        self.keys: dict[tuple[str, int], str] = {}
+        self.keys: dict[tuple[str, int], CallKey] = {}
         self.lineage = Lineage()
         self._info = info
         self._on_retry = on_retry
         self._recorded = recorded
         self._headers: CallHeaders | None = None
         self._calls = Occurrences()
+        self._count = 0
         self._local: dict[int, tuple[str, str]] = {}
         self._backing_off: defaultdict[str, list[str]] = defaultdict(list)
 
@@ -102,10 +103,12 @@ class HeaderWriter:
             self._backing_off[what].append(content)
 
     def _content(self, what: str) -> str:
+        self._count += 1
         return digest(what, str(self._calls.next(what)))
 
-    def _key(self, content: str) -> str:
-        return step_key(self._info.original_execution_run_id, content)
+    def _key(self, content: str) -> CallKey:
+        key = step_key(self._info.original_execution_run_id, content)
+        return CallKey(key, chunk_of(self._count))
 
 
 def _what(activity_type: str, activity_id: str, arguments: Any) -> str:

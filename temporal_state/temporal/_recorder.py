@@ -28,8 +28,7 @@ from temporal_state.temporal._untold import Intake, Room, Source
 
 log = logging.getLogger("temporal_state")
 
-ATTEMPTS_PER_OBJECT = 64
-SPANS_PER_ATTEMPT = 8
+SPANS_PER_OBJECT = 512
 AT_ONCE = 8
 ANNOUNCED = 64
 KNOWN_RUNS = 10_000
@@ -57,10 +56,10 @@ class RecorderSettings:
 
 @dataclass(slots=True)
 class _Known:
-    """What this process has written of a run: its object of attempts, and whether it lost some."""
+    """What this process has written of a run: its objects of attempts, and whether it lost some."""
 
     writer: str = field(default_factory=lambda: secrets.token_hex(8))
-    attempts: int = 0
+    spans: int = 0
     lost: int = 0
 
 
@@ -260,10 +259,10 @@ class Recorder(Intake):
         await self._encoder.encode(patch)
         if patch.header is not None and known.lost:
             patch.header |= {"lost": known.lost, "synced": 0}
-        if (patch.attempts or patch.spans) and known.attempts >= ATTEMPTS_PER_OBJECT:
-            known.writer, known.attempts = secrets.token_hex(8), 0
+        if patch.spans and known.spans >= SPANS_PER_OBJECT:
+            known.writer, known.spans = secrets.token_hex(8), 0
         self._count("written", await self._runs.merge(patch, known.writer))
-        known.attempts += len(patch.attempts) + len(patch.spans) // SPANS_PER_ATTEMPT
+        known.spans += len(patch.spans)
 
     def _keep(self, patch: Patch) -> None:
         newer = self._pending.get(patch.ref)

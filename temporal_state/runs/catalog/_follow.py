@@ -18,9 +18,9 @@ from temporal_state.errors import DamagedObjectError
 from temporal_state.runs._hand import is_recorded
 from temporal_state.runs._merge import Json
 from temporal_state.runs._objects import PAGE, Objects, load
-from temporal_state.runs._reader import steps_by_hand, steps_recorded
 from temporal_state.runs._records import CLOSED, Step
 from temporal_state.runs._refs import RUN_FILE, STEPS_PER_OBJECT, RunLayout, RunRef
+from temporal_state.runs._step_reader import steps_of
 from temporal_state.runs.catalog import _sql
 from temporal_state.runs.catalog._feed import SKEW, Change, Feed, Place, minute
 from temporal_state.runs.catalog._link import CatalogMissingError, Link
@@ -186,7 +186,7 @@ class Follower:
         if record.get("step_count", STEPS_PER_OBJECT) > STEPS_PER_OBJECT - 1 or "hand" in record:
             keys = await self._objects.keys(f"{key.removesuffix(RUN_FILE)}steps/")
             parts += await self._gather(self._objects.read(key) for key in keys)
-        return steps_recorded(record, parts) if is_recorded(record) else steps_by_hand(parts)
+        return steps_of(parts)
 
     async def _gather(self, work: Iterable[Awaitable[T]]) -> list[T]:
         limit = asyncio.Semaphore(AT_ONCE)
