@@ -59,16 +59,21 @@ nothing."""
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A payload on its way to the store, and the name of its step."""
+    """A payload on its way to the store, and the name of its step.
+
+    Many wait while the store is slow, and a small payload as a message takes 20 times its bytes.
+    """
 
     kind: Kind
     step: str | None
-    payload: Payload
+    serialized: bytes
+    size: int
+    """Bytes of its data."""
 
     @property
-    def size(self) -> int:
-        """Bytes that it holds."""
-        return len(self.payload.data)
+    def payload(self) -> Payload:
+        """The payload, anew."""
+        return Payload.FromString(self.serialized)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +98,12 @@ class CaptureSettings:
 
 def captured(kind: Kind, payload: Payload, limit: int, step: str | None = None) -> Captured:
     """Return a copy of a payload; of one over the limit only what it was."""
-    copy = Payload()
-    if len(payload.data) <= limit:
-        copy.CopyFrom(payload)
-    else:
-        copy.metadata.MergeFrom(payload.metadata)
-        copy.metadata["temporal-state-size"] = str(len(payload.data)).encode()
-    return Captured(kind, step, copy)
+    size = len(payload.data)
+    if size <= limit:
+        return Captured(kind, step, payload.SerializeToString(), size)
+    rest = Payload(metadata=payload.metadata)
+    rest.metadata["temporal-state-size"] = str(size).encode()
+    return Captured(kind, step, rest.SerializeToString(), 0)
 
 
 def started_with(start: InitializeWorkflow, limit: int) -> Json:
@@ -224,22 +228,23 @@ class ValueEncoder:
         return [_stored(next(encoded)) if isinstance(k, Payload) else k for k in kept]
 
     def _kept(self, value: Captured, ref: RunRef) -> Payload | Json:
-        size = value.payload.metadata.get("temporal-state-size")
+        payload = value.payload
+        size = payload.metadata.get("temporal-state-size")
         if size is not None:
-            return _dropped(value.payload, f"too large ({size.decode()} bytes)")
+            return _dropped(payload, f"too large ({size.decode()} bytes)")
         try:
-            kept = self._redacted(value, ref)
+            kept = self._redacted(value, payload, ref)
         except Exception:  # noqa: BLE001 what may be secret is not kept, and nothing else suffers
             log.warning("the redaction of a recorded %s failed, so it is not kept", value.kind)
-            return _dropped(value.payload, "unencodable")
+            return _dropped(payload, "unencodable")
         return _dropped(value.payload, "redacted") if kept is None else kept
 
-    def _redacted(self, value: Captured, ref: RunRef) -> Payload | None:
+    def _redacted(self, value: Captured, payload: Payload, ref: RunRef) -> Payload | None:
         redact = self.settings.redact
         if redact is None:
-            return value.payload
+            return payload
         about = RecordedValue(value.kind, ref.workflow_id, ref.run_id, value.step)
-        return redact(about, value.payload)
+        return redact(about, payload)
 
     async def _encode(self, payloads: list[Payload], ref: RunRef) -> list[Payload | Json]:
         context = WorkflowSerializationContext(ref.namespace, ref.workflow_id)

@@ -6,6 +6,8 @@ it; counted in workflow code, which Temporal repeats the same way.
 """
 
 import threading
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 from temporalio.api.common.v1 import Payload
@@ -17,18 +19,25 @@ STEP_NAME = "step:"
 
 
 class Occurrences:
-    """Counts how often each content has been seen."""
+    """Counts how often each content has been seen.
+
+    All calls of a run are remembered for as long as it is in the cache, so each takes 8 bytes: half
+    of its digest, in order.
+    """
+
+    __slots__ = ("_lock", "_seen")
 
     def __init__(self) -> None:
-        self._seen: dict[int, int] = {}
+        self._seen = array("Q")
         self._lock = threading.Lock()
 
     def next(self, digest: str) -> int:
         """Return how many times ``digest`` was seen before, and count this one."""
         key = int(digest[:16], 16)
         with self._lock:
-            count = self._seen.get(key, 0)
-            self._seen[key] = count + 1
+            end = bisect_right(self._seen, key)
+            count = end - bisect_left(self._seen, key, hi=end)
+            self._seen.insert(end, key)
         return count
 
 
