@@ -1,22 +1,13 @@
 """State that outlives the workflow: JSON documents for Temporal workflows, in a store you own."""
 
+from typing import TYPE_CHECKING
+
 from temporalio import workflow
 
 # So that the sandbox takes the package as it is, also on a worker without the plugin.
 with workflow.unsafe.imports_passed_through():
     from temporal_state import errors, state
-    from temporal_state._default import configure
-    from temporal_state.backend import StateBackend
-    from temporal_state.documents import (
-        Adoption,
-        DeletedState,
-        Document,
-        Limits,
-        Page,
-        ResolvedCredential,
-        StateType,
-        SystemValue,
-    )
+    from temporal_state._lazy import lazily
     from temporal_state.errors import (
         BatchError,
         ChangedItemsError,
@@ -42,8 +33,22 @@ with workflow.unsafe.imports_passed_through():
         TransactionConflictError,
         VersionConflictError,
     )
-    from temporal_state.runs import Checkpoint, Retention, Run, Source, Step
     from temporal_state.state import StateStore, build_state_store_path
+
+if TYPE_CHECKING:
+    from temporal_state._default import configure
+    from temporal_state.backend import StateBackend
+    from temporal_state.documents import (
+        Adoption,
+        DeletedState,
+        Document,
+        Limits,
+        Page,
+        ResolvedCredential,
+        StateType,
+        SystemValue,
+    )
+    from temporal_state.runs import Checkpoint, Retention, Run, Source, Step
     from temporal_state.storage import Compressed, ObjectStore, Transform, open_store
     from temporal_state.temporal import (
         CodecTransform,
@@ -61,6 +66,26 @@ with workflow.unsafe.imports_passed_through():
         reconcile,
         recover,
         resume,
+    )
+else:
+    __getattr__ = lazily(
+        __name__,
+        {
+            "_default": "configure",
+            "backend": "StateBackend",
+            "documents": (
+                "Adoption DeletedState Document Limits Page ResolvedCredential StateType "
+                "SystemValue"
+            ),
+            "runs": "Checkpoint Retention Run Source Step",
+            "storage": "Compressed ObjectStore Transform open_store",
+            "temporal": (
+                "CodecTransform Freshness Reconcile Reconciliation Recording Recover Recovery "
+                "ResumePlan StatePlugin freshness install_schedule plan_resume reconcile "
+                "recover resume"
+            ),
+        },
+        workflow.unsafe.imports_passed_through,
     )
 
 __all__ = [

@@ -48,7 +48,14 @@ from temporal_state.runs import (
     Snapshots,
     home_of,
 )
-from temporal_state.storage import LocalStore, ObjectStore, Transform, TransformedStore, open_store
+from temporal_state.storage import (
+    LocalStore,
+    ObjectStore,
+    Transform,
+    TransformedStore,
+    join_location,
+    open_store,
+)
 
 T = TypeVar("T")
 
@@ -340,9 +347,3 @@ def _as_sequence(transform: Transform | Sequence[Transform] | None) -> Sequence[
     if transform is None:
         return ()
     return transform if isinstance(transform, Sequence) else (transform,)
-
-
-def join_location(url: str, key: str) -> str:
-    """Return a key's place in the store at ``url``, as a path if ``url`` is one."""
-    place, mark, options = url.partition("?") if "://" in url else (url, "", "")
-    return f"{place.rstrip('/')}/{key}{mark}{options}"

@@ -9,14 +9,16 @@ import inspect
 from collections.abc import Awaitable, Callable, KeysView, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from temporal_state.documents._documents import Documents
 from temporal_state.documents._engine import Caller
 from temporal_state.documents._pages import Page
 from temporal_state.documents._secrets import Words, put_in, references_in, words_of_field
 from temporal_state.documents._types import StateType
 from temporal_state.errors import ContextError, NotFoundError, SecretUnavailableError
+
+if TYPE_CHECKING:
+    from temporal_state.documents._documents import Documents
 
 Secrets: TypeAlias = Callable[[str], Any | Awaitable[Any]]
 """From a reference to its secret: text, or any JSON value where the reference is all the text."""
@@ -73,7 +75,7 @@ class ResolvedCredential:
 class Credentials:
     """The credentials documents of one application (and tenant)."""
 
-    documents: Documents
+    documents: "Documents"
 
     def on_behalf_of(self, caller: Caller) -> "Credentials":
         """Return the same credentials for another caller."""

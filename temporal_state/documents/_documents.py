@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, TypeVar
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporal_state.documents._batch import Batch
 from temporal_state.documents._cleanup import purge
@@ -19,7 +17,10 @@ from temporal_state.documents._transactions import Transactions, sweep
 from temporal_state.documents._types import StateType, check_type
 from temporal_state.errors import ContextError
 
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+M = TypeVar("M", bound="BaseModel")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,14 @@ and add a field to `DeletedState`; `StateBackend.delete_execution_state` calls t
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from temporal_state.documents._documents import Documents
 from temporal_state.documents._ids import check_id
-from temporal_state.documents._key_values import Keys
 from temporal_state.documents._pages import pages
+
+if TYPE_CHECKING:
+    from temporal_state.documents._documents import Documents
+    from temporal_state.documents._key_values import Keys
 
 KEY_PREFIX = "exec:{id}"
 
@@ -33,12 +36,12 @@ class DeletedState:
     keys: int = 0
 
 
-async def delete_documents(documents: Documents, id: str, types: Sequence[str]) -> int:
+async def delete_documents(documents: "Documents", id: str, types: Sequence[str]) -> int:
     """Delete the documents of some types that have this id; return how many there were."""
     return sum([await documents.delete(id, type) for type in types])
 
 
-async def delete_keys(keys: Keys, id: str, key_prefix: str = KEY_PREFIX) -> int:
+async def delete_keys(keys: "Keys", id: str, key_prefix: str = KEY_PREFIX) -> int:
     """Delete the key of an execution and all below it; return how many there were.
 
     Args:

@@ -7,9 +7,9 @@ asked for anything.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic_core import ValidationError
 
 from temporal_state.documents import _edits as edits
 from temporal_state.documents._edits import Edit, check_key_name
@@ -18,7 +18,10 @@ from temporal_state.documents._json import dumps, plain_object
 from temporal_state.documents._layout import Address
 from temporal_state.errors import InvalidDocumentError
 
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+M = TypeVar("M", bound="BaseModel")
 
 
 @dataclass(frozen=True, slots=True)

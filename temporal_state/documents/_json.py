@@ -16,7 +16,6 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from temporal_state.errors import InvalidValueError
@@ -149,7 +148,7 @@ def _array(value: list[Any] | tuple[Any, ...], path: str, depth: int) -> list[An
 def _convert(value: Any, path: str, depth: int) -> Any:
     if isinstance(value, Enum):
         return _walk(value.value, path, depth)
-    if isinstance(value, BaseModel):
+    if _is_model(value):
         return _walk(value.model_dump(mode="json"), path, depth)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -160,6 +159,12 @@ def _convert(value: Any, path: str, depth: int) -> Any:
         if isinstance(value, base):
             return _HANDLERS[base](exact(value), path, depth)
     raise _refusal(path, _kind(value), "store a JSON value, a model or a dataclass")
+
+
+def _is_model(value: Any) -> bool:
+    # By its marks: an import of pydantic takes long, and a workflow's sandbox may have another one.
+    kind = type(value)
+    return hasattr(kind, "__pydantic_serializer__") and hasattr(kind, "model_dump")
 
 
 def _check_depth(path: str, depth: int) -> None:

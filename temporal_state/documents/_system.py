@@ -5,12 +5,14 @@ Each entry is a document of type ``system``, so it can be looked at and changed 
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from temporal_state.documents._documents import Documents
 from temporal_state.documents._engine import Caller
 from temporal_state.documents._json import plain
 from temporal_state.errors import InvalidDocumentError
+
+if TYPE_CHECKING:
+    from temporal_state.documents._documents import Documents
 
 SYSTEM = "system"
 _VALUE = "value"
@@ -33,7 +35,7 @@ class SystemValue:
 class SystemState:
     """The system state of one application (and tenant)."""
 
-    documents: Documents
+    documents: "Documents"
 
     def on_behalf_of(self, caller: Caller) -> "SystemState":
         """Return the same state for another caller."""

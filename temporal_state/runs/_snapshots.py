@@ -9,13 +9,12 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from temporal_state.documents import (
     Caller,
     Document,
     DocumentHandle,
-    Documents,
     Engine,
     StateType,
     check_id,
@@ -36,9 +35,12 @@ from temporal_state.runs._merge import Json
 from temporal_state.runs._objects import SCHEMA, Objects
 from temporal_state.runs._own import ChainRef
 from temporal_state.runs._refs import RunRef
-from temporal_state.runs._store import Runs
 from temporal_state.runs._takeover import Takeover
 from temporal_state.storage import KEPT_OF_LONG, encode_name, encode_prefix
+
+if TYPE_CHECKING:
+    from temporal_state.documents import Documents
+    from temporal_state.runs._store import Runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,8 @@ class Snapshot:
 class Snapshots:
     """The snapshots of one application (and tenant)."""
 
-    documents: Documents
-    runs: Runs
+    documents: "Documents"
+    runs: "Runs"
     audit: Audit
 
     async def create(

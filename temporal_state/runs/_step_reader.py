@@ -41,7 +41,7 @@ class StepReader:
         steps = await self.objects.read(f"{folder}{steps_file(chunk)}") if chunk else record
         kind = "steps" if is_recorded(record) else "hand_steps"
         step = steps.get(kind, {}).get(str(number))
-        kept = {part: record[part] for part in ("clock", "step_count") if part in record}
+        kept: Json = {part: record[part] for part in ("clock", "step_count") if part in record}
         if step is None:
             return [kept]
         return [{**kept, kind: {number: step}, "attempts": await self._attempts(folder, step)}]

@@ -16,9 +16,7 @@ workflow with the plugin started.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar, overload
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from temporal_state.documents import (
     Document,
@@ -49,6 +47,9 @@ from temporal_state.temporal.requests import (
     Replace,
     Set,
 )
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 __all__ = [
     "Items",
@@ -87,7 +88,7 @@ __all__ = [
     "update",
 ]
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound="BaseModel")
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -2,14 +2,13 @@
 
 import asyncio
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from temporalio import activity, workflow
 
-from temporal_state._default import default_backend, is_configured, open_default_backend
-from temporal_state.backend import join_location
 from temporal_state.documents import Caller, Layout
 from temporal_state.errors import ContextError
+from temporal_state.storage import join_location
 from temporal_state.temporal import (
     CURRENT_CALL,
     ActivityCall,
@@ -18,6 +17,12 @@ from temporal_state.temporal import (
     perform_in_workflow,
 )
 from temporal_state.temporal.requests import Request, Scope
+
+if TYPE_CHECKING:
+    from temporal_state.backend import StateBackend
+
+# The process's default store is imported where it is used: never in workflow code, whose import of
+# this module should cost little, and on a worker only where the plugin is not.
 
 
 async def perform_here(request: Request) -> Any:
@@ -31,6 +36,8 @@ async def perform_here(request: Request) -> Any:
         return await perform_in_workflow(request)
     if (call := _call()) is not None:
         return await request.perform(call.scope(request))
+    from temporal_state._default import open_default_backend  # noqa: PLC0415 as above
+
     return await request.perform(Scope(await open_default_backend(), Caller(), None))
 
 
@@ -38,7 +45,7 @@ def now_here() -> datetime:
     """Return the present time by the clock of the calling code."""
     if workflow.in_workflow():
         return workflow.now()
-    return call.now() if (call := _call()) is not None else default_backend().documents.engine.now()
+    return call.now() if (call := _call()) is not None else _backend().documents.engine.now()
 
 
 def recorded_call(what: str) -> ActivityCall:
@@ -91,6 +98,8 @@ def _call() -> ActivityCall | None:
     if not activity.in_activity():
         return None
     call = CURRENT_CALL.get(None)
+    from temporal_state._default import is_configured  # noqa: PLC0415 as above
+
     if call is None and not is_configured():
         # Its worker's store is meant; another one would take the change and hide it.
         raise ContextError(
@@ -113,5 +122,11 @@ def _store_here() -> tuple[str, Layout]:
         return settings.url, settings.layout
     if (call := _call()) is not None:
         return call.backend.url, call.backend.layout
-    backend = default_backend()
+    backend = _backend()
     return backend.url, backend.layout
+
+
+def _backend() -> "StateBackend":
+    from temporal_state._default import default_backend  # noqa: PLC0415 as above
+
+    return default_backend()

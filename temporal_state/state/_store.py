@@ -6,9 +6,7 @@ Temporal applications in Python already use, to the letter.
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporal_state.documents import (
     KEY_PREFIX,
@@ -41,7 +39,10 @@ from temporal_state.temporal.requests import (
     Set,
 )
 
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+M = TypeVar("M", bound="BaseModel")
 
 
 class StateStore:

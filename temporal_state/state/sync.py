@@ -7,9 +7,8 @@ times and the own document are the same as in an async activity.
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from pydantic import BaseModel
 from temporalio import activity, workflow
 
 from temporal_state import state
@@ -20,6 +19,9 @@ from temporal_state.state._context import attempt_here
 from temporal_state.state._items import SyncItems
 from temporal_state.state._sources import Check, SyncSource
 from temporal_state.temporal import CURRENT_CALL
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 __all__ = [
     "annotate",
@@ -44,7 +46,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound="BaseModel")
 
 annotate = state.annotate
 progress = state.progress

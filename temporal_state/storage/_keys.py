@@ -50,3 +50,9 @@ def _refusal(text: str, what: str) -> InvalidNameError:
         f"{what} {text[:300]!r} is not made of segments of 1 to {MAX_SEGMENT} of the characters "
         f"a-z 0-9 _ . ! = ~ - (no leading dot), {MAX_KEY} in all; encode names with encode_name"
     )
+
+
+def join_location(url: str, key: str) -> str:
+    """Return a key's place in the store at ``url``, as a path if ``url`` is one."""
+    place, mark, options = url.partition("?") if "://" in url else (url, "", "")
+    return f"{place.rstrip('/')}/{key}{mark}{options}"

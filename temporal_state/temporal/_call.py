@@ -12,11 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from temporalio import activity
 
-from temporal_state.backend import StateBackend
 from temporal_state.documents import Caller, Token, dumps, utc_now
 from temporal_state.runs import ChainRef, Json, LoopRef, RunRef, digest, step_key
 from temporal_state.temporal._call_header import CallHeader
@@ -24,6 +23,9 @@ from temporal_state.temporal._loops import Loops
 from temporal_state.temporal._names import Occurrences
 from temporal_state.temporal._wire import ACTIVITY_PREFIX, pause_after
 from temporal_state.temporal.requests import Calling, CallingRun, Request, Scope
+
+if TYPE_CHECKING:
+    from temporal_state.backend import StateBackend
 
 
 class AttemptRecord(Protocol):
@@ -65,7 +67,7 @@ class ActivityCall:
         former: By what loops of the same call are found in the runs that this one resumes.
     """
 
-    backend: StateBackend
+    backend: "StateBackend"
     info: activity.Info
     header: CallHeader | None
     max_result: int

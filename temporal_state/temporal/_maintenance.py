@@ -22,8 +22,8 @@ from temporal_state.runs import PARTS, Json, Piece, Report, Retention
 from temporal_state.temporal._failures import to_application_error
 from temporal_state.temporal._reconcile import reconcile
 from temporal_state.temporal._reconciler import Reconciliation
-from temporal_state.temporal._recording import UNRECORDED, Recording
-from temporal_state.temporal._wire import ACTIVITY_PREFIX, from_raw, to_raw
+from temporal_state.temporal._recording import Recording
+from temporal_state.temporal._wire import ACTIVITY_PREFIX, UNRECORDED, from_raw, to_raw
 
 NAME = f"{ACTIVITY_PREFIX}Maintenance"
 ACTIVITY = f"{ACTIVITY_PREFIX}maintain"

@@ -11,6 +11,12 @@ from temporal_state.documents import dumps
 from temporal_state.errors import TooLargeError
 from temporal_state.runs import Json
 
+NOTES = "temporal_state_notes"
+"""The extern function by which workflow code reaches its follower's notes."""
+
+LINEAGE = "temporal_state_lineage"
+"""The extern function by which workflow code learns where its run comes from."""
+
 MAX_METADATA = 16 * 1024
 """Most bytes of JSON that a run, or an attempt of an activity, may note: each header has it all."""
 

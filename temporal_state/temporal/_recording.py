@@ -26,10 +26,10 @@ from temporal_state.temporal._follower import Follower, FollowerSettings
 from temporal_state.temporal._recorder import Recorder, RecorderSettings
 from temporal_state.temporal._untold import Intake, Room, Source
 from temporal_state.temporal._values import restored
+from temporal_state.temporal._wire import UNRECORDED
 
 log = logging.getLogger("temporal_state")
 
-UNRECORDED = "__temporal_state_unrecorded__"
 ACK_LIMIT = 2 * 1024 * 1024
 """Most bytes of a result that is recorded before Temporal learns of it: what Temporal takes."""
 

@@ -22,11 +22,10 @@ from temporal_state.runs import Recorded, RunRef, Runs, Step, Takeover, Value, s
 from temporal_state.temporal._attempts import Attempt
 from temporal_state.temporal._call import ActivityCall
 from temporal_state.temporal._recording import RecordingLane
-from temporal_state.temporal._wire import ACTIVITY_PREFIX, HEADER, NEVER_REUSE
+from temporal_state.temporal._wire import ACTIVITY_PREFIX, BEFORE_ACK, HEADER, NEVER_REUSE
 
 log = logging.getLogger("temporal_state")
 
-BEFORE_ACK = "__temporal_state_before_ack__"
 
 T = TypeVar("T")
 

@@ -16,8 +16,7 @@ from temporal_state.documents import Layout
 from temporal_state.errors import ContextError
 from temporal_state.temporal._budget import MarkerBudget
 from temporal_state.temporal._lineage import Lineage
-from temporal_state.temporal._notes import Notes, with_metadata
-from temporal_state.temporal._runner import LINEAGE, NOTES
+from temporal_state.temporal._notes import LINEAGE, NOTES, Notes, with_metadata
 
 _ATTRIBUTE = "__temporal_state_run"
 _METADATA = "__temporal_state_metadata"

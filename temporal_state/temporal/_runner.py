@@ -18,14 +18,9 @@ from temporalio.workflow import Info
 
 from temporal_state.temporal._follower import Follower
 from temporal_state.temporal._headers import HeaderWriter
+from temporal_state.temporal._notes import LINEAGE, NOTES
 
 log = logging.getLogger("temporal_state")
-
-NOTES = "temporal_state_notes"
-"""The extern function by which workflow code reaches its follower's notes."""
-
-LINEAGE = "temporal_state_lineage"
-"""The extern function by which workflow code learns where its run comes from."""
 
 Follow: TypeAlias = Callable[[WorkflowInstanceDetails], Follower | None]
 

@@ -15,6 +15,10 @@ from temporal_state.documents import RESERVED_KEY, dumps, loads
 from temporal_state.errors import InvalidValueError
 
 HEADER = "temporal-state"
+UNRECORDED = "__temporal_state_unrecorded__"
+"""What a workflow class has if its runs are not to be recorded."""
+BEFORE_ACK = "__temporal_state_before_ack__"
+"""What an activity's function has if its result is recorded before Temporal learns of it."""
 NEVER_REUSE = "__temporal_state_never_reuse__"
 """What an activity's function has if it is run again in a resumed run."""
 LARGE = {RESERVED_KEY: "too large for a local activity; read it with a regular one"}

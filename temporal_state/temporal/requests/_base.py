@@ -1,12 +1,16 @@
 """What all requests have in common, and what they are performed on."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
-from temporal_state.backend import StateBackend
 from temporal_state.documents import Caller, dumps
 from temporal_state.errors import ContextError, TooLargeError
 from temporal_state.runs import ChainRef, Json, RunRef, Source, digest
+
+if TYPE_CHECKING:
+    from temporal_state.backend import StateBackend
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class Scope:
         calling: The same with its record, if that was told.
     """
 
-    backend: StateBackend
+    backend: "StateBackend"
     caller: Caller
     chain: ChainRef | None
     run: CallingRun | None = None
@@ -122,7 +126,7 @@ class Scope:
 
 
 class Request:
-    """One operation: a frozen dataclass whose fields are JSON values.
+    """One operation: a dataclass, by `request`, whose fields are JSON values.
 
     Attributes:
         operation: Its activity's name is ``temporal_state.`` and this.
@@ -152,3 +156,14 @@ class Request:
     async def perform(self, scope: Scope) -> Any:
         """Do what is asked, and return its JSON result; raises `StateError`."""
         raise ContextError(f"{type(self).__name__} cannot be performed; ask for an operation")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def request(kind: type[R]) -> type[R]:
+    """Make a request's class a dataclass whose fields are given once.
+
+    Each import makes some fifty of them, and a dataclass takes as long as all else that such a
+    class is. So type checkers see that none is changed, and there is no code for what none needs:
+    to be compared, hashed or printed.
+    """
+    return dataclass(eq=False, repr=False)(kind)

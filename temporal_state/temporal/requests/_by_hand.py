@@ -6,17 +6,17 @@ is named by the call, so that a call that Temporal repeats means the same.
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from datetime import datetime
 from typing import Any
 
 from temporal_state.documents import from_text
 from temporal_state.errors import InvalidValueError
 from temporal_state.runs import Failure, RunRef, from_plain, to_plain
-from temporal_state.temporal.requests._base import Request, Scope
+from temporal_state.temporal.requests._base import Request, Scope, request
 
 
-@dataclass(frozen=True)
+@request
 class ByHand(Request):
     """Something to be written to the record of a run.
 
@@ -61,7 +61,7 @@ class ByHand(Request):
         return await method(self.which(scope), **given)
 
 
-@dataclass(frozen=True)
+@request
 class StartRun(ByHand):
     """Begin the record of a run, or find it. Returns its ref."""
 
@@ -76,35 +76,35 @@ class StartRun(ByHand):
         return await scope.backend.runs.start(**given)
 
 
-@dataclass(frozen=True)
+@request
 class WriteStep(ByHand):
     """Record a step of a run. Returns nothing."""
 
     operation = "runs.step"
 
 
-@dataclass(frozen=True)
+@request
 class WriteProgress(ByHand):
     """Record how far a run is. Returns nothing."""
 
     operation = "runs.progress"
 
 
-@dataclass(frozen=True)
+@request
 class Annotate(ByHand):
     """Merge notes into a run's metadata. Returns nothing."""
 
     operation = "runs.annotate"
 
 
-@dataclass(frozen=True)
+@request
 class Finish(ByHand):
     """Record how a run ended. Returns nothing."""
 
     operation = "runs.finish"
 
 
-@dataclass(frozen=True)
+@request
 class WriteSpan(ByHand):
     """Record a span of a run. Returns its fields."""
 
@@ -119,7 +119,7 @@ class WriteSpan(ByHand):
         return await scope.backend.runs.span(self.which(scope), **given)
 
 
-@dataclass(frozen=True)
+@request
 class WriteCheckpoint(ByHand):
     """Record a checkpoint of a run. Returns its fields, but for the state."""
 
@@ -131,7 +131,7 @@ class WriteCheckpoint(ByHand):
         return {**to_plain(made), "state": None}
 
 
-@dataclass(frozen=True)
+@request
 class Evaluate(ByHand):
     """Keep a judgement of a run or a step. Returns its fields."""
 

@@ -1,18 +1,21 @@
 """Operations on what is recorded of runs, from within a run."""
 
 import asyncio
-from dataclasses import KW_ONLY, asdict, dataclass
-from typing import Any
+from dataclasses import KW_ONLY, asdict
+from typing import TYPE_CHECKING, Any
 
 from temporal_state.documents import to_text
-from temporal_state.runs import Checkpoint, Run, Runs, resolve
-from temporal_state.temporal.requests._base import Request, Scope
+from temporal_state.runs import Checkpoint, Run, resolve
+from temporal_state.temporal.requests._base import Request, Scope, request
+
+if TYPE_CHECKING:
+    from temporal_state.runs import Runs
 
 PATIENCE = 5.0
 NAP = 0.1
 
 
-@dataclass(frozen=True)
+@request
 class LastCheckpoint(Request):
     """Read the newest checkpoint before this run. Returns a JSON object, or nothing.
 
@@ -57,5 +60,5 @@ class LastCheckpoint(Request):
         return None if former is None else await _last_of(runs, former)
 
 
-async def _last_of(runs: Runs, run: Run) -> Checkpoint | None:
+async def _last_of(runs: "Runs", run: Run) -> Checkpoint | None:
     return await runs.load_checkpoint(run.workflow_id, run_id=run.run_id, namespace=run.namespace)

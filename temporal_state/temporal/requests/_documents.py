@@ -1,6 +1,6 @@
 """Operations on documents: by type and id, or the own document of the calling run."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +12,10 @@ from temporal_state.documents import (
     from_text,
     to_text,
 )
-from temporal_state.temporal.requests._base import Request, Scope
+from temporal_state.temporal.requests._base import Request, Scope, request
 
 
-@dataclass(frozen=True)
+@request
 class DocumentRequest(Request):
     """An operation on one document.
 
@@ -44,7 +44,7 @@ class DocumentRequest(Request):
         return scope.backend.documents_for(scope.caller).one(self.id, self.type)
 
 
-@dataclass(frozen=True)
+@request
 class Get(DocumentRequest):
     """Read a document, or of it what lies under ``keys``. Returns a JSON object."""
 
@@ -61,7 +61,7 @@ class Get(DocumentRequest):
         return await self.document(scope).get(self.keys)
 
 
-@dataclass(frozen=True)
+@request
 class Read(DocumentRequest):
     """Read a document with its version.
 
@@ -102,7 +102,7 @@ class Read(DocumentRequest):
         return Document(**(result | times))
 
 
-@dataclass(frozen=True)
+@request
 class Exists(DocumentRequest):
     """Return whether there is a document."""
 
@@ -113,7 +113,7 @@ class Exists(DocumentRequest):
         return await self.document(scope).exists()
 
 
-@dataclass(frozen=True)
+@request
 class Change(DocumentRequest):
     """A change of one document.
 
@@ -126,7 +126,7 @@ class Change(DocumentRequest):
     if_version: int | None = None
 
 
-@dataclass(frozen=True)
+@request
 class Delete(Change):
     """Delete a document. Returns whether there was one."""
 
@@ -137,7 +137,7 @@ class Delete(Change):
         return await self.document(scope).delete(if_version=self.if_version)
 
 
-@dataclass(frozen=True)
+@request
 class Set(Change):
     """Set one key. Returns nothing."""
 
@@ -157,7 +157,7 @@ class Set(Change):
         await document.set(self.key, self.value, ttl=ttl, if_version=self.if_version)
 
 
-@dataclass(frozen=True)
+@request
 class WholeWrite(Change):
     """A change that returns the whole document, which can be large."""
 
@@ -173,7 +173,7 @@ class WholeWrite(Change):
         return Get(id=self.id, type=self.type)
 
 
-@dataclass(frozen=True)
+@request
 class Merge(WholeWrite):
     """Merge into a document. Returns the whole document."""
 
@@ -187,7 +187,7 @@ class Merge(WholeWrite):
         return (await document.merge(self.value, ttl=ttl, if_version=self.if_version)).value
 
 
-@dataclass(frozen=True)
+@request
 class Replace(WholeWrite):
     """Replace a document. Returns the whole document."""
 
@@ -201,7 +201,7 @@ class Replace(WholeWrite):
         return (await document.replace(self.value, ttl=ttl, if_version=self.if_version)).value
 
 
-@dataclass(frozen=True)
+@request
 class Patch(WholeWrite):
     """Apply a JSON Merge Patch to a document. Returns the whole document."""
 
@@ -212,7 +212,7 @@ class Patch(WholeWrite):
         return (await self.document(scope).patch(self.value, if_version=self.if_version)).value
 
 
-@dataclass(frozen=True)
+@request
 class Increment(Change):
     """Add to the number under a key. Returns the sum.
 
@@ -232,7 +232,7 @@ class Increment(Change):
         return await document.increment(self.key, self.by, if_version=self.if_version)
 
 
-@dataclass(frozen=True)
+@request
 class Append(Change):
     """Append to the array under a key. Returns its new length."""
 
@@ -253,7 +253,7 @@ class Append(Change):
         return await document.append(self.key, self.items, limit=self.limit, if_version=version)
 
 
-@dataclass(frozen=True)
+@request
 class List(Request):
     """List ids by prefix. Returns ``{"ids": [...], "cursor": ...}``."""
 
@@ -275,7 +275,7 @@ class List(Request):
         return scope.fitting(result, f"a page of {self.limit} ids is too large, ask for fewer")
 
 
-@dataclass(frozen=True)
+@request
 class Previous(Request):
     """Read the own document of the chain of runs before this one. Returns a JSON object."""
 

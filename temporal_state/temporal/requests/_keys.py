@@ -4,15 +4,15 @@ The value of a key travels as ``{"value": ...}``, or as ``{"base64": "..."}`` if
 JSON has none.
 """
 
-from dataclasses import KW_ONLY, asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, field
 from typing import Any
 
 from temporal_state.documents import KEY_PREFIX, StateType, SystemValue, from_text, to_text
-from temporal_state.temporal.requests._base import Request, Scope
+from temporal_state.temporal.requests._base import Request, Scope, request
 from temporal_state.temporal.requests._documents import to_ttl
 
 
-@dataclass(frozen=True)
+@request
 class KeyRequest(Request):
     """An operation on one key.
 
@@ -23,7 +23,7 @@ class KeyRequest(Request):
     name: str
 
 
-@dataclass(frozen=True)
+@request
 class KeySet(KeyRequest):
     """Set a key. Returns nothing."""
 
@@ -39,7 +39,7 @@ class KeySet(KeyRequest):
         await keys.put(self.name, self.packed, ttl=to_ttl(self.ttl_seconds))
 
 
-@dataclass(frozen=True)
+@request
 class KeyGet(KeyRequest):
     """Read a key. Returns its value as `KeySet` takes it, or ``{}``."""
 
@@ -54,7 +54,7 @@ class KeyGet(KeyRequest):
         return await scope.backend.keys_for(scope.caller).fetch(self.name)
 
 
-@dataclass(frozen=True)
+@request
 class KeyExists(KeyRequest):
     """Return whether there is a key."""
 
@@ -65,7 +65,7 @@ class KeyExists(KeyRequest):
         return await scope.backend.keys_for(scope.caller).exists(self.name)
 
 
-@dataclass(frozen=True)
+@request
 class KeyDelete(KeyRequest):
     """Delete a key. Returns whether there was one."""
 
@@ -77,7 +77,7 @@ class KeyDelete(KeyRequest):
         return await scope.backend.keys_for(scope.caller).delete(self.name)
 
 
-@dataclass(frozen=True)
+@request
 class KeyList(Request):
     """List the names of keys by prefix. Returns ``{"ids": [...], "cursor": ...}``."""
 
@@ -98,7 +98,7 @@ class KeyList(Request):
         return scope.fitting(result, f"a page of {self.limit} names is too large, ask for fewer")
 
 
-@dataclass(frozen=True)
+@request
 class SystemSet(Request):
     """Set an entry of the system state. Returns nothing."""
 
@@ -112,7 +112,7 @@ class SystemSet(Request):
         await scope.backend.system.on_behalf_of(scope.caller).set(self.key, self.value)
 
 
-@dataclass(frozen=True)
+@request
 class SystemGet(Request):
     """Read an entry of the system state.
 
@@ -144,7 +144,7 @@ class SystemGet(Request):
         return SystemValue(result["value"], from_text(updated) if updated else None)
 
 
-@dataclass(frozen=True)
+@request
 class DeleteExecutionState(Request):
     """Delete what is kept for an execution. Returns ``{"documents": 1, "keys": 2}``.
 

@@ -1,12 +1,12 @@
 """Operations of a run on its own record."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any
 
-from temporal_state.temporal.requests._base import Request, Scope
+from temporal_state.temporal.requests._base import Request, Scope, request
 
 
-@dataclass(frozen=True)
+@request
 class Checkpoint(Request):
     """Keep a checkpoint of the calling run. Returns ``{"number": ...}``.
 

@@ -1,14 +1,14 @@
 """Reading the records of runs: what was recorded, possibly a flush behind what has happened."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any
 
 from temporal_state.documents import from_text
 from temporal_state.runs import to_plain
-from temporal_state.temporal.requests._base import Request, Scope
+from temporal_state.temporal.requests._base import Request, Scope, request
 
 
-@dataclass(frozen=True)
+@request
 class RunsRequest(Request):
     """A question about one run.
 
@@ -41,7 +41,7 @@ class RunsRequest(Request):
         return scope.fitting(to_plain(result), what)
 
 
-@dataclass(frozen=True)
+@request
 class GetRun(RunsRequest):
     """Read a run. Returns its fields, or nothing when there is none."""
 
@@ -52,7 +52,7 @@ class GetRun(RunsRequest):
         return self.fitting(scope, await scope.backend.runs.get(**self.which(scope)))
 
 
-@dataclass(frozen=True)
+@request
 class GetSteps(RunsRequest):
     """Read a run's steps. Returns a list of their fields."""
 
@@ -63,7 +63,7 @@ class GetSteps(RunsRequest):
         return self.fitting(scope, await scope.backend.runs.steps(**self.which(scope)))
 
 
-@dataclass(frozen=True)
+@request
 class GetHistory(RunsRequest):
     """Read a run's checkpoints. Returns a list of their fields."""
 
@@ -74,7 +74,7 @@ class GetHistory(RunsRequest):
         return self.fitting(scope, await scope.backend.runs.history(**self.which(scope)))
 
 
-@dataclass(frozen=True)
+@request
 class GetSpans(RunsRequest):
     """Read a run's spans, its steps among them. Returns a list of their fields."""
 
@@ -85,7 +85,7 @@ class GetSpans(RunsRequest):
         return self.fitting(scope, await scope.backend.runs.spans(**self.which(scope)))
 
 
-@dataclass(frozen=True)
+@request
 class GetDocument(RunsRequest):
     """Read the own document of a run. Returns a JSON object."""
 
@@ -96,7 +96,7 @@ class GetDocument(RunsRequest):
         return self.fitting(scope, await scope.backend.runs.document(**self.which(scope)))
 
 
-@dataclass(frozen=True)
+@request
 class ListRuns(Request):
     """List runs, the newest first; see `Runs.list`. Returns a list of their fields."""
 

@@ -1,13 +1,16 @@
 """Snapshots of documents, and of the own document of the calling run."""
 
-from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from dataclasses import KW_ONLY
+from typing import TYPE_CHECKING, Any
 
-from temporal_state.runs import Snapshot, Snapshots, to_plain
-from temporal_state.temporal.requests._base import Request, Scope
+from temporal_state.runs import Snapshot, to_plain
+from temporal_state.temporal.requests._base import Request, Scope, request
+
+if TYPE_CHECKING:
+    from temporal_state.runs import Snapshots
 
 
-@dataclass(frozen=True)
+@request
 class CreateSnapshot(Request):
     """Keep the state of a document or run under a name. Returns its fields, but for the state.
 
@@ -39,7 +42,7 @@ class CreateSnapshot(Request):
         made = await self._made(scope, scope.backend.snapshots.on_behalf_of(scope.caller))
         return {**to_plain(made), "state": None}
 
-    async def _made(self, scope: Scope, snapshots: Snapshots) -> Snapshot:
+    async def _made(self, scope: Scope, snapshots: "Snapshots") -> Snapshot:
         metadata, replace, call = self.metadata, self.replace, scope.call_name()
         if self.id is None and self.workflow_id is None:
             run, home = scope.recorded_run("a snapshot without id and workflow_id"), scope.own()
@@ -64,7 +67,7 @@ class CreateSnapshot(Request):
         )
 
 
-@dataclass(frozen=True)
+@request
 class LoadSnapshot(Request):
     """Read a snapshot. Returns its fields, or nothing when there is none."""
 
@@ -82,7 +85,7 @@ class LoadSnapshot(Request):
         return scope.fitting(to_plain(found), f"snapshot {self.name!r} is too large")
 
 
-@dataclass(frozen=True)
+@request
 class ListSnapshots(Request):
     """List snapshots without their states. Returns ``{"items": [...], "cursor": ...}``."""
 
@@ -106,7 +109,7 @@ class ListSnapshots(Request):
         return scope.fitting(result, f"a page of {self.limit} snapshots is too large")
 
 
-@dataclass(frozen=True)
+@request
 class RestoreSnapshot(Request):
     """Write a snapshot back as a new version of its document. Returns ``{"version": ...}``."""
 
@@ -122,7 +125,7 @@ class RestoreSnapshot(Request):
         return {"version": (await snapshots.restore(self.name, actor=self.actor)).version}
 
 
-@dataclass(frozen=True)
+@request
 class DeleteSnapshot(Request):
     """Delete a snapshot. Returns whether there was one."""
 

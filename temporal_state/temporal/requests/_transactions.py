@@ -5,7 +5,7 @@ the history before anything is done, so a retry means the same transaction.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from functools import partial
 from typing import Any
 
@@ -21,11 +21,11 @@ from temporal_state.documents import (
     check_no_secrets,
 )
 from temporal_state.errors import InvalidValueError
-from temporal_state.temporal.requests._base import Request, Scope
+from temporal_state.temporal.requests._base import Request, Scope, request
 from temporal_state.temporal.requests._documents import DocumentRequest
 
 
-@dataclass(frozen=True)
+@request
 class Look(DocumentRequest):
     """Read a document and its version. Returns ``{"value", "version", "exists"}``."""
 
@@ -48,7 +48,7 @@ class Look(DocumentRequest):
         return Envelope(address, result["value"], result["version"], deleted=not result["exists"])
 
 
-@dataclass(frozen=True)
+@request
 class Commit(Request):
     """Make the changes of a transaction if all that it read still holds. Returns nothing.
 
