@@ -10,9 +10,19 @@ import temporal_state
 ROOT = Path(temporal_state.__file__).parent
 
 # Each may import those to its left.
-LAYERS = ["errors", "storage", "documents", "runs", "backend", "_default", "temporal", "state"]
+LAYERS = [
+    "_lazy",
+    "errors",
+    "storage",
+    "documents",
+    "runs",
+    "backend",
+    "_default",
+    "temporal",
+    "state",
+]
 TOP = ["testing", "cli"]
-WITHOUT_TEMPORAL = {"errors", "storage", "documents", "runs", "backend", "_default"}
+WITHOUT_TEMPORAL = {"_lazy", "errors", "storage", "documents", "runs", "backend", "_default"}
 PACKAGES = ["cli", "storage", "documents", "runs", "temporal", "temporal/requests"]
 MODULES = sorted(ROOT.rglob("*.py"))
 
