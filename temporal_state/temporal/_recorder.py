@@ -34,6 +34,7 @@ ANNOUNCED = 64
 KNOWN_RUNS = 10_000
 NAP = 0.05
 LONG_QUEUE = 256
+MERGED_AT_ONCE = 8  # about a millisecond; a busy worker may give the interpreter back much later
 WRITE_TIMEOUT = timedelta(seconds=10)
 
 
@@ -204,8 +205,11 @@ class Recorder(Intake):
         return True
 
     def _take_queue(self) -> None:
+        taken = 0
         while self._queue:
-            time.sleep(0)  # lets go of the interpreter, for whom workflows wait for
+            taken += 1
+            if taken % MERGED_AT_ONCE == 0:
+                time.sleep(0)  # lets go of the interpreter, for which workflows wait
             told = self._queue.popleft()
             patch, whole = told if isinstance(told, tuple) else told.take()
             try:
