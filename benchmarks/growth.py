@@ -19,7 +19,7 @@ from benchmarks.catalog import build, records
 from benchmarks.storage import DOCUMENT
 from temporal_state import StateBackend
 from temporal_state.documents import to_text
-from temporal_state.runs import Patch, RunRef
+from temporal_state.runs import Patch, RunRef, chunk_of
 from temporal_state.runs._refs import RunLayout
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -27,6 +27,7 @@ FULL = 100_000
 LONG = 10_000
 STEPS = 10  # of one flush
 SAVES = 64
+READS = 64
 
 
 async def rows(*, short: bool) -> AsyncIterator[Row]:
@@ -34,6 +35,8 @@ async def rows(*, short: bool) -> AsyncIterator[Row]:
     rounds = 1 if short else ROUNDS
     with tempfile.TemporaryDirectory() as folder:
         yield await recording(folder, rounds, 500 if short else LONG)
+        async for row in reading(folder, rounds, 500 if short else LONG):
+            yield row
         number = 500 if short else FULL
         await asyncio.to_thread(fill, f"{folder}/full", number)
         await build(number, f"{folder}/full", None)
@@ -64,11 +67,39 @@ async def recording(folder: str, rounds: int, steps: int) -> Row:
     )
 
 
+async def reading(folder: str, rounds: int, steps: int) -> AsyncIterator[Row]:
+    """Read a late step of a long run, and an early one of it and of a run of ten."""
+    async with StateBackend.open(f"{folder}/read") as backend:
+        for id, length in (("long", steps), ("short", STEPS)):
+            ref = RunRef("default", id, id, NOW)
+            for start in range(0, length, 500):
+                await backend.runs.write(patch(ref, start, min(length, 500)), "w")
+
+        async def read(id: str, number: int) -> None:
+            for _ in range(READS):
+                step = await backend.runs.get_step(id, number)
+                assert step is not None
+                assert step.attempt == 1
+
+        late, early, short = await in_turns(
+            rounds,
+            clocked(lambda: read("long", steps)),
+            clocked(lambda: read("long", STEPS)),
+            clocked(lambda: read("short", STEPS)),
+        )
+    for figure, against, ours, theirs in (
+        (f"reading step {steps:,}", f"step {STEPS} of the same run", late, early),
+        (f"reading step {STEPS} of {steps:,}", f"step {STEPS} of {STEPS}", early, short),
+    ):
+        note = f"{READS} reads: {in_words(ours, theirs)}"
+        yield Row(figure, against, Goal(1.5, "less"), ratios(ours, theirs), note=note)
+
+
 def patch(ref: RunRef, start: int, steps: int) -> Patch:
     """Return what a worker tells of some steps after ``start``, closed with small results."""
     numbers = range(start + 1, start + steps + 1)
     time = to_text(NOW)
-    value = {"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "MQ=="}
+    value = {"encoding": "json/plain", "text": "1"}
     header = {
         "kind": "workflow",
         "namespace": ref.namespace,
@@ -95,14 +126,19 @@ def patch(ref: RunRef, start: int, steps: int) -> Patch:
         ref,
         header,
         {n: {"call": call(n, time), "end": end(n, time, value)} for n in numbers},
-        {key_of(n): {"attempt": 1, "status": "completed", "started": time} for n in numbers},
+        {key_of(n): attempt(n, time) for n in numbers},
     )
 
 
 def call(n: int, time: str) -> dict[str, Any]:
     """Return the call of a step."""
     shared = {"kind": "activity", "name": "nothing", "id": str(n), "time": time}
-    return {**shared, "key": key_of(n), "clock": 6 * n}
+    return {**shared, "key": key_of(n), "clock": 6 * n, "part": chunk_of(n)}
+
+
+def attempt(n: int, time: str) -> dict[str, Any]:
+    """Return the attempt of a step."""
+    return {"attempt": 1, "status": "completed", "started": time, "part": chunk_of(n)}
 
 
 def end(n: int, time: str, value: dict[str, Any]) -> dict[str, Any]:

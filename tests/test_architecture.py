@@ -11,15 +11,8 @@ ROOT = Path(temporal_state.__file__).parent
 
 # Each may import those to its left.
 LAYERS = [
-    "_lazy",
-    "errors",
-    "storage",
-    "documents",
-    "runs",
-    "backend",
-    "_default",
-    "temporal",
-    "state",
+    *("_lazy", "errors", "storage", "documents", "runs", "backend", "_default"),
+    *("temporal", "state"),
 ]
 TOP = ["testing", "cli"]
 WITHOUT_TEMPORAL = {"_lazy", "errors", "storage", "documents", "runs", "backend", "_default"}

@@ -36,9 +36,10 @@ class StepReader:
 
     async def with_one(self, key: str, number: int) -> Sequence[Json]:
         """Return all that tells of one step, in the form of all of them."""
-        folder, record = key.removesuffix(RUN_FILE), await self.objects.read(key)
-        chunk = chunk_of(number)
-        steps = await self.objects.read(f"{folder}{steps_file(chunk)}") if chunk else record
+        folder, chunk = key.removesuffix(RUN_FILE), chunk_of(number)
+        further = [f"{folder}{steps_file(chunk)}"] if chunk else []
+        record, *others = await self._read([key, *further])
+        (steps,) = others or [record]
         kind = "steps" if is_recorded(record) else "hand_steps"
         step = steps.get(kind, {}).get(str(number))
         kept: Json = {part: record[part] for part in ("clock", "step_count") if part in record}
