@@ -32,7 +32,12 @@ def take_apart(part: Any, found: dict[str, Json]) -> Any:
         return part
     if _is_value(part):
         return _take_value(part, found)
-    return {k: v if k in _NO_VALUES else take_apart(v, found) for k, v in part.items()}
+    result = dict(part)
+    for key, inner in part.items():
+        # Most of what a record has is neither, and each flush passes here.
+        if isinstance(inner, (dict, list)) and key not in _NO_VALUES:
+            result[key] = take_apart(inner, found)
+    return result
 
 
 def _is_value(part: Json) -> bool:

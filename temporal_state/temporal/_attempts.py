@@ -1,10 +1,10 @@
 """What the activity side sees of a step: attempts, times, worker, progress, and how they went."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from temporalio import activity
@@ -16,18 +16,22 @@ from temporal_state.documents import plain, to_text, utc_now
 from temporal_state.errors import InvalidValueError
 from temporal_state.runs import Json, Patch, RunRef, SpanIds
 from temporal_state.temporal._call import ActivityCall
-from temporal_state.temporal._capture import Captured, Kind, captured
+from temporal_state.temporal._capture import Captured, Kind, captured, drop_values
 from temporal_state.temporal._recording import RecordingLane
+from temporal_state.temporal._untold import Room, Source
 
 log = logging.getLogger("temporal_state")
 
 HEARTBEAT_INTERVAL = 0.5
-TELL_AFTER = 0.2
 
 
 @dataclass(slots=True)
-class Attempt:
-    """One attempt of one activity, told to the recorder as it goes."""
+class Attempt(Source):
+    """One attempt of one activity, which the recorder asks how it goes.
+
+    The code runs on one thread and the recorder on another. Whoever changes something says so
+    after that, and the recorder looks after it has noted that it was told; so it misses nothing.
+    """
 
     call: ActivityCall
     lane: RecordingLane
@@ -36,52 +40,92 @@ class Attempt:
     never_reused: bool = False
     trace: Json | None = None
     """The span of OpenTelemetry that the call was made in, if it was made in one."""
-    known: Json = field(default_factory=dict)
+    _status: str = "started"
+    _ended: datetime | None = None
+    _said: Json = field(default_factory=dict)
+    _sizes: dict[str, int] = field(default_factory=dict)
+    _admitted: int = 0
+    _result: Captured | None = None
+    _announced: bool = False
+    _without_values: bool = False
     _beaten: float = 0.0
-    _begun: asyncio.TimerHandle = field(init=False)
 
     def begin(self) -> None:
-        """Take in that the attempt has started; tell so unless it ends at once."""
-        info = self.call.info
-        self.known = {
-            "attempt": info.attempt,
-            "started": to_text(self.call.begun()),
+        """Take in that the attempt has started."""
+        self._announce()
+
+    def end(self, status: str, error: BaseException | None = None, result: Any = None) -> None:
+        """Take in how the attempt ended."""
+        if error is not None:
+            self._said["error"] = self._error(error)
+        if self._is_standalone():
+            self._result = self._captured_result(result)
+        if status != "pending":  # who completes it later knows when it ended
+            self._ended = self.call.now()
+        self._status = status
+        self._announce()
+
+    def take_over(self) -> None:
+        """Take in that it has its result without having run."""
+        self._said["taken_over"] = True
+        _quietly(self.end, "completed")
+
+    def take(self) -> tuple[Patch, bool]:
+        """See base class."""
+        self._announced = False
+        known = self._known()
+        patch = Patch(self.ref, attempts={self.key: known})
+        if self._is_standalone():
+            self._describe_standalone(patch, known)
+        patch.bytes = self._admitted
+        if self._without_values:
+            drop_values(patch)
+        return patch, False
+
+    def _announce(self) -> None:
+        if self._announced:
+            return
+        changes = 3 if self._is_standalone() else 1
+        final = changes > 1 and self._ended is not None
+        size = sum(self._sizes.values())
+        room = self.lane.admit(self.ref, changes, size, final=final)
+        if room is Room.NONE:
+            return
+        self._without_values = room is Room.WITHOUT_VALUES
+        self._admitted = 0 if self._without_values else size
+        self._announced = True
+        self.lane.announce(self)
+
+    def _known(self) -> Json:
+        status, ended = self._status, self._ended
+        known = {
+            "attempt": self.call.info.attempt,
+            "started": self._started(),
             "worker": self.lane.worker,
-            "status": "started",
+            "status": status,
+            **self._said,
         }
         header = self.call.header
         if header is not None and header.part:
-            self.known["part"] = header.part
+            known["part"] = header.part
         if self.never_reused:
-            self.known["never_reused"] = True
+            known["never_reused"] = True
         if self.trace is not None:
-            self.known["trace"] = self.trace
-        loop = asyncio.get_running_loop()
-        self._begun = loop.call_later(TELL_AFTER, _quietly, self._tell)
+            known["trace"] = self.trace
+        if ended is not None and status != "started":
+            known["ended"] = to_text(ended)
+        return known
 
-    def end(self, status: str, error: BaseException | None = None, result: Any = None) -> None:
-        """Tell how the attempt ended."""
-        self._begun.cancel()
-        self.known["status"] = status
-        if status != "pending":  # who completes it later knows when it ended
-            self.known["ended"] = to_text(self.call.now())
-        if error is not None:
-            self.known["error"] = self._error(error)
-        self._tell(result)
+    def _started(self) -> str:
+        return to_text(self.call.begun())
 
-    def take_over(self) -> None:
-        """Tell that it has its result without having run."""
-        _quietly(self._take_over)
-
-    def _take_over(self) -> None:
-        self.begin()
-        self.known["taken_over"] = True
-        self.end("completed")
+    def _is_standalone(self) -> bool:
+        return self.call.info.workflow_id is None
 
     def report(self, progress: Json) -> None:
         """Tell how far the activity is."""
-        self.known["progress"] = progress
-        self._tell()
+        self._said["progress"] = progress
+        self._announce()
 
     def note(self, metadata: Json) -> None:
         """Tell what is to be known of the run."""
@@ -102,8 +146,8 @@ class Attempt:
     def own_span_id(self, number: int) -> str:
         """Return the id of a span that the code begins, numbered from 1."""
         # A local activity that is run again begins with attempt 1, at another time.
-        known = self.known
-        return SpanIds(self.ref.run_id).own(self.key, known["attempt"], known["started"], number)
+        attempt = self.call.info.attempt
+        return SpanIds(self.ref.run_id).own(self.key, attempt, self._started(), number)
 
     def beat(self, details: tuple[Any, ...]) -> None:
         """Tell what the activity reported to Temporal, at most twice a second; never raise."""
@@ -116,8 +160,8 @@ class Attempt:
         if now - self._beaten > HEARTBEAT_INTERVAL:
             self._beaten = now
             payload = activity.payload_converter().to_payloads(details[:1])[0]
-            self.known["heartbeat"] = self._captured("heartbeat", payload)
-            self._tell()
+            self._said["heartbeat"] = self._captured("heartbeat", payload)
+            self._announce()
 
     def _error(self, error: BaseException) -> Json:
         kind = error.type if isinstance(error, ApplicationError) else type(error).__name__
@@ -130,16 +174,12 @@ class Attempt:
         return result
 
     def _captured(self, kind: Kind, payload: Payload) -> Captured:
-        return captured(kind, payload, self.lane.capture.limit, self.call.info.activity_type)
+        value = captured(kind, payload, self.lane.capture.limit, self.call.info.activity_type)
+        self._sizes[kind] = value.size
+        return value
 
-    def _tell(self, result: Any = None) -> None:
-        patch = Patch(self.ref, attempts={self.key: dict(self.known)})
-        if self.call.info.workflow_id is None:
-            self._describe_standalone(patch, result)
-        self.lane.tell(patch, False)  # noqa: FBT003 it is only what is new
-
-    def _describe_standalone(self, patch: Patch, result: Any) -> None:
-        info, known = self.call.info, self.known
+    def _describe_standalone(self, patch: Patch, known: Json) -> None:
+        info = self.call.info
         ended = known["status"] in {"completed", "failed", "cancelled"}
         clock = 2 * info.attempt + ended
         call = {
@@ -155,10 +195,10 @@ class Attempt:
             step["end"] = {"status": known["status"], "time": known["ended"], "clock": clock}
         patch.steps = {1: step}
         patch.final = ended
-        patch.header = self._header(clock, ended=ended) | self._result(result)
+        patch.header = self._header(known, clock, ended=ended)
 
-    def _header(self, clock: int, *, ended: bool) -> Json:
-        info, known = self.call.info, self.known
+    def _header(self, known: Json, clock: int, *, ended: bool) -> Json:
+        info = self.call.info
         return {
             "kind": "activity",
             "namespace": self.ref.namespace,
@@ -182,7 +222,7 @@ class Attempt:
             "status": known["status"] if ended else "running",
             "ended": known.get("ended"),
             "confirmed": False,
-            "result": None,
+            "result": self._result,
             "error": known.get("error"),
             "progress": known.get("progress"),
             "counts": {known["status"]: 1} if ended else {},
@@ -190,11 +230,11 @@ class Attempt:
             "checkpoints": [],
         }
 
-    def _result(self, result: Any) -> Json:
+    def _captured_result(self, result: Any) -> Captured | None:
         if not _is_inert(result) or not self.lane.capture.keeps("result"):
-            return {}
+            return None
         payload: Payload = activity.payload_converter().to_payloads([result])[0]
-        return {"result": self._captured("result", payload)}
+        return self._captured("result", payload)
 
 
 def attempt_of(

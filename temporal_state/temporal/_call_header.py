@@ -11,7 +11,7 @@ from temporal_state.temporal._events import CallKey
 from temporal_state.temporal._lineage import Lineage
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class CallHeader:
     """One call of an activity, as the workflow that makes it sees it.
 

@@ -153,7 +153,10 @@ def slots_of(patch: Patch) -> list[tuple[Any, Any, Captured]]:
 
 
 def _add_places(places: list[tuple[Any, Any]], part: Json) -> None:
-    places += [(part, name) for name in ("result", "heartbeat") if name in part]
+    if "result" in part:
+        places.append((part, "result"))
+    if "heartbeat" in part:
+        places.append((part, "heartbeat"))
     if part.get("input"):
         places += [(part["input"], index) for index in range(len(part["input"]))]
     if part.get("error") is not None and "value" in part["error"]:
@@ -229,9 +232,9 @@ class ValueEncoder:
 
     def _kept(self, value: Captured, ref: RunRef) -> Payload | Json:
         payload = value.payload
-        size = payload.metadata.get("temporal-state-size")
-        if size is not None:
-            return _dropped(payload, f"too large ({size.decode()} bytes)")
+        if "temporal-state-size" in payload.metadata:
+            size = payload.metadata["temporal-state-size"].decode()
+            return _dropped(payload, f"too large ({size} bytes)")
         try:
             kept = self._redacted(value, payload, ref)
         except Exception:  # noqa: BLE001 what may be secret is not kept, and nothing else suffers
@@ -297,11 +300,12 @@ def _message_in(stored: Json) -> str | None:
 
 
 def _to_json(payload: Payload) -> Json:
-    metadata = dict(payload.metadata)
-    encoding = metadata.pop("encoding", b"").decode(errors="replace")
+    metadata = payload.metadata
+    encoding = metadata["encoding"].decode(errors="replace") if "encoding" in metadata else ""
     result: Json = {"encoding": encoding}
-    if metadata:
-        result["metadata"] = {k: base64.b64encode(v).decode() for k, v in metadata.items()}
+    others = {k: base64.b64encode(metadata[k]).decode() for k in metadata if k != "encoding"}
+    if others:
+        result["metadata"] = others
     try:
         if encoding.startswith("json/"):
             result["text"] = payload.data.decode()

@@ -102,9 +102,10 @@ class _ActivityInbound(ActivityInboundInterceptor):
 
     async def _execute(self, call: ActivityCall, input: ExecuteActivityInput) -> Any:
         try:
-            return await super().execute_activity(input)
+            return await self.next.execute_activity(input)
         finally:
-            await call.loops.settle()
+            if call.loops:
+                await call.loops.settle()
 
 
 class _ActivityOutbound(ActivityOutboundInterceptor):

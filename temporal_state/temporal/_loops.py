@@ -36,6 +36,9 @@ class Loops:
             self._settle[unique] = settle
         return unique
 
+    def __len__(self) -> int:
+        return len(self._settle)
+
     async def settle(self) -> None:
         """Let each loop save what is done."""
         await asyncio.gather(*(settle() for settle in self._settle.values()))

@@ -19,7 +19,9 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})(
 
 def trace_in(headers: Mapping[str, Payload]) -> Json | None:
     """Return the span that a call was made in; ``None`` if nothing readable is there."""
-    carrier = object_in(headers.get(TRACER_HEADER)) or {}
+    if TRACER_HEADER not in headers:
+        return None
+    carrier = object_in(headers[TRACER_HEADER]) or {}
     text = carrier.get("traceparent")
     found = _TRACEPARENT.fullmatch(text) if isinstance(text, str) else None
     return None if found is None else {"trace_id": found[1], "span_id": found[2]}
