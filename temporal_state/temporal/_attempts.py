@@ -18,7 +18,7 @@ from temporal_state.runs import Json, Patch, RunRef, SpanIds
 from temporal_state.temporal._call import ActivityCall
 from temporal_state.temporal._capture import Captured, Kind, captured, drop_values
 from temporal_state.temporal._recording import RecordingLane
-from temporal_state.temporal._untold import Room, Source
+from temporal_state.temporal._untold import Room
 
 log = logging.getLogger("temporal_state")
 
@@ -26,7 +26,7 @@ HEARTBEAT_INTERVAL = 0.5
 
 
 @dataclass(slots=True)
-class Attempt(Source):
+class Attempt:
     """One attempt of one activity, which the recorder asks how it goes.
 
     The code runs on one thread and the recorder on another. Whoever changes something says so
@@ -71,7 +71,7 @@ class Attempt(Source):
         _quietly(self.end, "completed")
 
     def take(self) -> tuple[Patch, bool]:
-        """See base class."""
+        """See `Source`."""
         self._announced = False
         known = self._known()
         patch = Patch(self.ref, attempts={self.key: known})

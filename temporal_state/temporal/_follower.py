@@ -4,359 +4,90 @@ It stands outside of the workflow and its sandbox and reads, so it cannot change
 does, and it sees what no interceptor sees: timers, failures raised in handlers, whether an
 end was accepted, and why a run leaves the cache.
 
-It counts always, so that a replay brings it to the same numbers, and tells the recorder only of
-what is not replayed. After a replay it first tells all that the replay showed, since the worker
-before may have died with some of it untold. The recorder leaves out what is already written.
-
-What it has seen waits here, merged, until the recorder takes it: the workflow's thread does what
-cannot be done later, and all else is done once for each write and not once for each step.
+The workflow's thread only takes in what passes. The recorder's thread has it looked at, when it
+asks for what is new; so a workflow does not wait for that, and what can be is done once for each
+write.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+import threading
+import time
+from collections import deque
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any
 
-from temporalio.bridge.proto.workflow_activation import (
-    InitializeWorkflow,
-    RemoveFromCache,
-    WorkflowActivation,
-)
-from temporalio.bridge.proto.workflow_commands import WorkflowCommand
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
-from temporalio.workflow import Info
 
-from temporal_state.documents import to_text, utc_now
-from temporal_state.runs import Json, Patch, RunRef
-from temporal_state.temporal._capture import (
-    CaptureSettings,
-    captured,
-    captured_error,
-    drop_values,
-    size_of_values,
-    started_with,
-)
-from temporal_state.temporal._events import (
-    Closed,
-    Ended,
-    Keys,
-    Place,
-    Scheduled,
-    jobs_closed,
-    of_command,
-    time_of,
-)
-from temporal_state.temporal._lineage import Lineage
+from temporal_state.documents import utc_now
+from temporal_state.runs import Patch, RunRef
+from temporal_state.temporal._headers import HeaderWriter
 from temporal_state.temporal._notes import Notes
-from temporal_state.temporal._opentelemetry import trace_in
-from temporal_state.temporal._pauses import Pauses
-from temporal_state.temporal._untold import Intake, Untold
-from temporal_state.temporal._wire import CHECKPOINT, HEADER, json_payload, object_in
+from temporal_state.temporal._observer import Observer
+from temporal_state.temporal._seen import Seen
+from temporal_state.temporal._untold import Intake
 
-ACCEPTED = RemoveFromCache.EvictionReason.WORKFLOW_EXECUTION_ENDING
-REFUSED = frozenset(
-    {
-        RemoveFromCache.EvictionReason.UNHANDLED_COMMAND,  # a signal had arrived
-        RemoveFromCache.EvictionReason.LANG_FAIL,
-        RemoveFromCache.EvictionReason.NONDETERMINISM,
-        RemoveFromCache.EvictionReason.FATAL,
-    }
-)
-"""Reasons to leave the cache that say what became of an end; others, like a full cache, do not."""
-
-OPEN_SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True)
-class FollowerSettings:
-    """How runs are followed.
-
-    Attributes:
-        capture: Which values are kept.
-        every: A checkpoint after so many closed steps, ...
-        interval: ... and after this long, if any step was closed since.
-        worker: The identity of this worker.
-        on_retry: Whether an attempt by the workflow's retry policy takes over from the one before.
-    """
-
-    capture: CaptureSettings
-    every: int
-    interval: timedelta
-    worker: str
-    on_retry: bool = False
+AT_ONCE = 8  # about a millisecond; a busy worker may give the interpreter back much later
+AT_MOST_UNSEEN = 64
+"""Activations of a run that wait to be looked at; more are looked at by the workflow's thread."""
 
 
 @dataclass(slots=True)
 class Follower:
     """Follows one run for as long as it is in this worker's cache."""
 
-    info: Info
-    settings: FollowerSettings
+    observer: Observer
     intake: Intake
     notes: Notes = field(default_factory=Notes)
-    lineage: Lineage = field(default_factory=Lineage)
-    """Where the run comes from; whoever reads it from its start sets it before `see`."""
-    _untold: Untold = field(init=False)
-    _steps: int = 0
-    _open: dict[Place, tuple[int, str, str | None]] = field(default_factory=dict)
-    _trace: Json | None = None
-    _pauses: Pauses = field(default_factory=Pauses)
-    _counts: Counter[str] = field(default_factory=Counter)
-    _end: Json = field(default_factory=dict)
-    _fixed: Json = field(default_factory=dict)
-    _said: Json = field(default_factory=dict)
-    _replayed: Patch | None = None
-    _clock: int = 0
-    _complete: int = 0
-    _now: datetime = field(default_factory=utc_now)
-    _now_text: str = ""
-    _seen: datetime = field(default_factory=utc_now)
-    _checkpoint_step: int = 0
-    _checkpoint_time: datetime | None = None
+    _seen: deque[Seen] = field(default_factory=deque)
+    _announced: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held by whoever has the observer look at something, or takes what came of it."""
 
-    def __post_init__(self) -> None:
-        info = self.info
-        ref = RunRef(info.namespace, info.workflow_id, info.run_id, info.workflow_start_time)
-        self._untold = Untold(ref, self.intake, self._header)
+    @property
+    def ref(self) -> RunRef:
+        """See `Source`."""
+        return self.observer.untold.ref
 
     def see(
         self,
         act: WorkflowActivation,
         completion: WorkflowActivationCompletion,
-        keys: Keys,
+        headers: HeaderWriter,
     ) -> None:
-        """Take in one activation, what the workflow answered, and the keys of its calls."""
-        first = act.jobs[0]
-        kind = first.WhichOneof("variant")
-        if kind == "query_workflow":
+        """Take in one activation and what the workflow answered; it is looked at later.
+
+        Args:
+            act: Nobody changes it any more.
+            completion: It goes to Temporal, and its payloads will pass the user's codec.
+            headers: What was written into it.
+        """
+        if act.jobs[0].WhichOneof("variant") == "query_workflow":
             return  # queries come without other jobs
-        with self._untold.lock:
-            self._seen = utc_now()
-            if kind == "remove_from_cache":
-                self._see_eviction(first.remove_from_cache.reason)
-            else:
-                self._see_task(act, completion.successful.commands, keys)
+        answer = completion
+        if not headers.asks:
+            answer = WorkflowActivationCompletion()
+            answer.CopyFrom(completion)
+        commands = answer.successful.commands
+        noted = self.notes.take()
+        self._seen.append(Seen(act, commands, headers.keys, headers.lineage, utc_now(), *noted))
+        if headers.asks or len(self._seen) >= AT_MOST_UNSEEN:
+            self._catch_up()
+        if not self._announced:
+            self._announced = True
+            self.intake.announce(self)
 
-    def _see_task(
-        self,
-        act: WorkflowActivation,
-        commands: Sequence[WorkflowCommand],
-        keys: Keys,
-    ) -> None:
-        self._see_time(act)
-        patch = Patch(self._untold.ref)
-        first = act.jobs[0]
-        if first.HasField("initialize_workflow"):
-            self._see_start(first.initialize_workflow, patch)
-        for closed in jobs_closed(act.jobs):
-            self._see_closed(closed, patch)
-        for command in commands:
-            event = of_command(command, keys)
-            self._see_command(event, patch)
-            if isinstance(event, Scheduled) and event.name == CHECKPOINT:
-                self._tell_checkpoint(command)
-        for number in self._pauses.given_up():
-            self._close(number, {"status": "cancelled"}, patch)
-        self._see_notes(patch)
-        if self._end.get("status") == "continued_as_new":
-            self._tell_continued(commands)
-        patch.final = bool(self._end)
-        if act.is_replaying:
-            self._replayed = self._replayed or Patch(patch.ref)
-            self._replayed.add(patch)
-        else:
-            self._tell(patch)
+    def take(self) -> tuple[Patch, bool]:
+        """See `Source`."""
+        self._announced = False
+        self._catch_up(pause=True)
+        with self._lock:
+            return self.observer.untold.take()
 
-    def _see_time(self, act: WorkflowActivation) -> None:
-        if act.history_length > self._clock:
-            self._complete, self._clock = self._clock, act.history_length
-            # More history after an end: the server did not take it. In the same task, though, what
-            # was still open when the workflow ended may be resolved after the end.
-            self._end = {}
-        self._now = time_of(act)
-        self._now_text = to_text(self._now)
-
-    def _see_notes(self, patch: Patch) -> None:
-        """Take in what the code said, which it may go on to change while this is written."""
-        checkpoint = self._checkpoint()
-        if checkpoint is not None:
-            patch.header = {**(patch.header or {}), "checkpoints": [checkpoint]}
-        self._said = {
-            "progress": self.notes.progress,
-            **self.notes.header(self._clock, self._now_text),
-        }
-
-    def _tell_continued(self, commands: Sequence[WorkflowCommand]) -> None:
-        """Let the run that this one continues as go on with its checkpoints' numbers."""
-        for command in commands:
-            if command.HasField("continue_as_new_workflow_execution"):
-                headers = command.continue_as_new_workflow_execution.headers
-                told = self.lineage.of_continued(self.notes.checkpoints)
-                headers[HEADER].CopyFrom(told.to_payload())
-
-    def _tell(self, patch: Patch) -> None:
-        replayed, self._replayed = self._replayed, None
-        if replayed is not None:
-            replayed.add(patch)
-        if not self._untold.add(replayed or patch, whole=replayed is not None):
-            drop_values(Patch(patch.ref, self._end))
-
-    def _see_eviction(self, reason: int) -> None:
-        if not self._end or self._replayed is not None:
-            return
-        if reason in REFUSED:
-            self._end = {}
-        elif reason == ACCEPTED:
-            self._end = {**self._end, "confirmed": True}
-        else:
-            return
-        self._untold.add(Patch(self._untold.ref, final=True), whole=False)
-
-    def _see_start(self, start: InitializeWorkflow, patch: Patch) -> None:
-        settings = self.settings.capture
-        if settings.capture != "none":
-            patch.header = {
-                "input": [captured("input", p, settings.limit) for p in start.arguments],
-                "start": started_with(start, settings.limit),
-            }
-            patch.bytes = size_of_values(patch)
-        self._trace = trace_in(start.headers)
-        self.notes.checkpoints = self.lineage.checkpoints
-        self._checkpoint_time = self._now
-
-    def _see_command(self, event: Scheduled | Closed | Ended | None, patch: Patch) -> None:
-        if isinstance(event, Scheduled):
-            self._see_scheduled(event, patch)
-        elif isinstance(event, Closed):
-            self._see_closed(event, patch)
-        elif isinstance(event, Ended):
-            self._end = {"ended": self._now_text, **self._outcome(event, patch)}
-
-    def _see_scheduled(self, event: Scheduled, patch: Patch) -> None:
-        number = self._pauses.end(event)
-        if number is None:
-            self._steps += 1
-            number = self._steps
-        self._open[event.place] = (number, event.name, event.key)
-        call: Json = {
-            "kind": event.kind,
-            "name": event.name,
-            "id": event.id,
-            "key": event.key,
-            "time": self._now_text,
-            "clock": self._clock,
-        }
-        if event.part:
-            call["part"] = event.part
-        settings = self.settings.capture
-        if settings.capture == "all":
-            values = [captured("input", p, settings.limit, event.name) for p in event.input]
-            patch.bytes += sum(value.size for value in values)
-            call["input"] = values
-        patch.see_step(number, "call", call)
-
-    def _see_closed(self, event: Closed, patch: Patch) -> None:
-        number, name, key = self._open.pop(event.place, (0, "", None))
-        if number == 0:
-            return
-        if event.pause is not None:
-            self._pauses.begin(event.pause, key, number)
-            return
-        self._pauses.closed(event)
-        if name == CHECKPOINT and event.status == "completed":
-            number = (object_in(event.result) or {}).get("number", 0)
-            self.notes.checkpoints = max(self.notes.checkpoints, int(number))
-        self._close(number, self._outcome(event, patch, name), patch)
-
-    def _close(self, number: int, outcome: Json, patch: Patch) -> None:
-        self._counts[outcome["status"]] += 1
-        patch.see_step(number, "end", {"time": self._now_text, "clock": self._clock, **outcome})
-
-    def _outcome(self, event: Closed | Ended, patch: Patch, step: str | None = None) -> Json:
-        settings = self.settings.capture
-        outcome: Json = {"status": event.status}
-        if event.result is not None and settings.keeps("result"):
-            value = captured("result", event.result, settings.limit, step)
-            outcome["result"] = value
-            patch.bytes += value.size
-        if event.failure is not None:
-            error = captured_error(event.failure, settings, step)
-            outcome["error"] = error
-            patch.bytes += error["value"].size if "value" in error else 0
-        return outcome
-
-    def _tell_checkpoint(self, command: WorkflowCommand) -> None:
-        """Give a checkpoint that the code asks for its number, beside its arguments."""
-        call: Any = getattr(command, command.WhichOneof("variant") or "")
-        if getattr(call, "attempt", 1) > 1:
-            return
-        self.notes.checkpoints += 1
-        told = self._checkpoint_now(self.notes.progress)
-        call.headers[CHECKPOINT].CopyFrom(json_payload(told))
-
-    def _checkpoint(self) -> Json | None:
-        closed = self._counts.total()
-        if closed == self._checkpoint_step or self._checkpoint_time is None:
-            return None
-        enough = closed - self._checkpoint_step >= self.settings.every
-        if not enough and self._now - self._checkpoint_time < self.settings.interval:
-            return None
-        self._checkpoint_step, self._checkpoint_time = closed, self._now
-        self.notes.checkpoints += 1
-        return self._checkpoint_now(self.notes.progress)
-
-    def _checkpoint_now(self, progress: Json | None) -> Json:
-        number, step = self.notes.checkpoints, self._counts.total()
-        known = {"number": number, "step": step, "time": self._now_text}
-        return {**self._situation(), "progress": progress, **known}
-
-    def _situation(self) -> Json:
-        return {
-            "clock": self._clock,
-            "counts": dict(self._counts),
-            "open": [name for _, name, _ in islice(self._open.values(), OPEN_SHOWN)],
-        }
-
-    def _fixed_header(self) -> Json:
-        info = self.info
-        return {
-            "kind": "workflow",
-            "namespace": info.namespace,
-            "workflow_id": info.workflow_id,
-            "run_id": info.run_id,
-            "workflow_type": info.workflow_type,
-            "task_queue": info.task_queue,
-            "attempt": info.attempt,
-            "chain": info.first_execution_run_id,
-            "original": info.original_execution_run_id,
-            "continued_from": info.continued_run_id,
-            "cron": info.cron_schedule,
-            "parent": vars(info.parent) if info.parent else None,
-            "started": to_text(info.workflow_start_time),
-            "lost": 0,
-            **self.lineage.to_json(),
-            "trace": self._trace,
-            "worker": self.settings.worker,
-        }
-
-    def _header(self) -> Json:
-        """Return what is known of the run by now; the caller holds the lock."""
-        if not self._fixed:
-            self._fixed = self._fixed_header()
-        return {
-            **self._fixed,
-            "updated": self._now_text,
-            "seen": to_text(self._seen),
-            "synced": self._complete,
-            "step_count": self._steps,
-            "status": "running",
-            "ended": None,
-            "confirmed": False,
-            "result": None,
-            "error": None,
-            **self._situation(),
-            **self._said,
-            **self._end,
-        }
+    def _catch_up(self, *, pause: bool = False) -> None:
+        """Have all looked at; with pauses, in which the threads of workflows can go on."""
+        with self._lock:
+            looked_at = 0
+            while self._seen:
+                self.observer.look_at(self._seen.popleft())
+                looked_at += 1
+                if pause and looked_at % AT_ONCE == 0:
+                    time.sleep(0)

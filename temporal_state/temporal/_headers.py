@@ -19,7 +19,7 @@ from temporal_state.temporal._call_header import CallHeaders
 from temporal_state.temporal._events import CallKey, time_of
 from temporal_state.temporal._lineage import Lineage, attempt_before
 from temporal_state.temporal._names import STEP_NAME, Occurrences, digest_of_payloads
-from temporal_state.temporal._wire import HEADER
+from temporal_state.temporal._wire import CHECKPOINT, HEADER
 
 log = logging.getLogger("temporal_state")
 
@@ -30,11 +30,13 @@ class HeaderWriter:
     Attributes:
         keys: The keys of the calls of the last completion, by kind and sequence number.
         lineage: What the run was told when it started.
+        asks: Whether a command of that completion is to be told what only the follower knows.
     """
 
     def __init__(self, info: Info, *, recorded: bool, on_retry: bool = False) -> None:
         self.keys: dict[tuple[str, int], CallKey] = {}
         self.lineage = Lineage()
+        self.asks = False
         self._info = info
         self._on_retry = on_retry
         self._recorded = recorded
@@ -57,7 +59,7 @@ class HeaderWriter:
             for job in act.jobs:
                 if job.HasField("resolve_activity") and job.resolve_activity.is_local:
                     self._see_resolved(job)
-        self.keys.clear()
+        self.keys, self.asks = {}, False
         now = time_of(act)
         for command in completion.successful.commands:
             if command.HasField("schedule_activity"):
@@ -68,16 +70,17 @@ class HeaderWriter:
                 self._write_local(command.schedule_local_activity, now)
             elif command.HasField("start_child_workflow_execution"):
                 self._tell_child(command.start_child_workflow_execution)
-            elif command.HasField("continue_as_new_workflow_execution") and self._is_told():
-                # The follower writes the same, and its checkpoints' number, if the run has one.
-                told = self.lineage.of_continued(0).to_payload()
-                command.continue_as_new_workflow_execution.headers[HEADER].CopyFrom(told)
+            elif command.HasField("continue_as_new_workflow_execution"):
+                self._tell_continued(command.continue_as_new_workflow_execution)
 
-    def _is_told(self) -> bool:
-        return self.lineage != Lineage()
+    def _tell_continued(self, call: Any) -> None:
+        self.asks = True  # the follower writes the same, and its checkpoints' number
+        if self.lineage != Lineage():
+            call.headers[HEADER].CopyFrom(self.lineage.of_continued(0).to_payload())
 
     def _write(self, call: Any, now: datetime, content: str) -> None:
         key = self.keys["activity", call.seq] = self._key(content)
+        self.asks |= call.activity_type == CHECKPOINT
         if self._headers is None:
             self._headers = CallHeaders(self._info, self.lineage, recorded=self._recorded)
         self._headers.write(call.headers[HEADER], content, key, now)

@@ -27,31 +27,20 @@ class Notes:
 
     Attributes:
         progress: What the code last reported.
-        checkpoints: The number of the last checkpoint.
-        metadata: All that the code noted.
-        noted: Keys that it noted since the follower last looked.
-        metadata_at: The clock and the time of each key.
+        metadata: What the code noted since the follower last looked.
     """
 
     progress: Json | None = None
-    checkpoints: int = 0
     metadata: Json = field(default_factory=dict)
-    noted: dict[str, None] = field(default_factory=dict)
-    metadata_at: dict[str, list[Any]] = field(default_factory=dict)
 
     def annotate(self, metadata: Mapping[str, Any]) -> None:
         """Take in what the code notes."""
         self.metadata |= metadata
-        self.noted |= dict.fromkeys(metadata)
 
-    def header(self, clock: int, time: str) -> Json:
-        """Return the metadata as a header has it; what is new was noted at this time."""
-        for key in self.noted:
-            self.metadata_at[key] = [clock, time]
-        self.noted.clear()
-        if not self.metadata:
-            return {}
-        return {"metadata": dict(self.metadata), "metadata_at": dict(self.metadata_at)}
+    def take(self) -> tuple[Json | None, Json]:
+        """Return the progress, and what was noted since this was last asked."""
+        metadata, self.metadata = self.metadata, {}
+        return self.progress, metadata
 
 
 def with_metadata(known: Mapping[str, Any], new: Mapping[str, Any]) -> Json:

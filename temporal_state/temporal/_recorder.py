@@ -211,7 +211,9 @@ class Recorder(Intake):
             if taken % MERGED_AT_ONCE == 0:
                 time.sleep(0)  # lets go of the interpreter, for which workflows wait
             told = self._queue.popleft()
-            patch, whole = told if isinstance(told, tuple) else told.take()
+            patch, whole = told if isinstance(told, tuple) else _taken(told)
+            if not len(patch):
+                continue
             try:
                 self._merge(patch)
             except Exception:
@@ -304,6 +306,14 @@ class Recorder(Intake):
         if meter is not None:
             with contextlib.suppress(Exception):
                 meter(number)
+
+
+def _taken(source: Source) -> tuple[Patch, bool]:
+    try:
+        return source.take()
+    except Exception:
+        log.exception("run %s is no longer recorded by this worker", source.ref.run_id)
+        return Patch(source.ref), False
 
 
 def _leave_out(patch: Patch, synced: int) -> None:

@@ -22,9 +22,11 @@ from temporal_state.temporal._capture import (
     ValueEncoder,
     captured,
 )
-from temporal_state.temporal._follower import Follower, FollowerSettings
+from temporal_state.temporal._follower import Follower
+from temporal_state.temporal._observer import Observer
 from temporal_state.temporal._recorder import Recorder, RecorderSettings
-from temporal_state.temporal._untold import Intake, Room, Source
+from temporal_state.temporal._seen import ObserverSettings
+from temporal_state.temporal._untold import Intake, Nowhere, Room, Source
 from temporal_state.temporal._values import restored
 from temporal_state.temporal._wire import UNRECORDED
 
@@ -124,14 +126,16 @@ class RecordingLane(Intake):
         """Return a follower for a new run in the cache, unless it is not recorded."""
         if self.recording is None or not self.records(det.info.workflow_type, det.defn.cls):
             return None
-        settings = FollowerSettings(
+        settings = ObserverSettings(
             self.capture,
             self.recording.checkpoint_every,
             self.recording.checkpoint_interval,
             self.worker,
             self.recording.reuse_on_retry,
         )
-        return Follower(det.info, settings, self)
+        # Not this lane: what is taken last is taken when it has no recorder any longer.
+        intake = self.recorder or Nowhere()
+        return Follower(Observer(det.info, settings, intake), intake)
 
     @property
     def ack_timeout(self) -> timedelta:

@@ -40,8 +40,6 @@ class _FollowedInstance(WorkflowInstance):
             self._headers.begin(act)
         except Exception:
             log.exception("run %s does not know which run it takes over from", act.run_id)
-        if self._follower is not None:
-            self._follower.lineage = self._headers.lineage
         completion = self._inner.activate(act)
         try:
             self._headers.write(act, completion)
@@ -49,7 +47,7 @@ class _FollowedInstance(WorkflowInstance):
             log.exception("activities of run %s are not told which run they belong to", act.run_id)
         if self._follower is not None:
             try:
-                self._follower.see(act, completion, self._headers.keys)
+                self._follower.see(act, completion, self._headers)
             except Exception:
                 log.exception("run %s is no longer recorded by this worker", act.run_id)
                 self._follower = None
@@ -122,7 +120,7 @@ def _followed(
         follower = follow(det) if follow is not None else None
     except Exception:
         log.exception("run %s is not recorded by this worker", det.info.run_id)
-    on_retry = follower is not None and follower.settings.on_retry
+    on_retry = follower is not None and follower.observer.settings.on_retry
     headers = HeaderWriter(det.info, recorded=follower is not None, on_retry=on_retry)
     functions: dict[str, Callable[..., Any]] = {**det.extern_functions}
     functions[LINEAGE] = lambda: headers.lineage

@@ -1,11 +1,10 @@
-"""What a follower has seen of its run, and the recorder has not yet taken.
+"""What is known of a run and not yet written: who has it, who takes it, and how it is merged.
 
-The workflow's thread adds and the recorder's takes. What is added in between is merged here, so a
-run waits in the recorder's queue once, however much happens in it before the next write.
+A source is asked for what it has, so a run waits in the recorder's queue once, however much happens
+in it before the next write.
 """
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -28,6 +27,11 @@ class Room(Enum):
 class Source(Protocol):
     """Has something that is to be written."""
 
+    @property
+    def ref(self) -> RunRef:
+        """Of which run."""
+        ...
+
     def take(self) -> tuple[Patch, bool]:
         """Return what it has, and whether that is all that is known since the run's start."""
         ...
@@ -45,37 +49,46 @@ class Intake(Protocol):
         ...
 
 
+class Nowhere(Intake):
+    """Where nothing is written."""
+
+    def admit(self, ref: RunRef, changes: int, size: int, *, final: bool) -> Room:
+        """See base class."""
+        return Room.NONE
+
+    def announce(self, source: Source) -> None:
+        """See base class."""
+
+
 @dataclass(slots=True)
 class Untold:
     """What one follower has for the recorder.
 
     Attributes:
         ref: The run.
-        intake: Where it is announced.
+        intake: Has room for it, or not.
         header: Returns the run's header as it is when it is taken, without what is said once.
-        lock: Held by whoever changes what the header is made of.
     """
 
     ref: RunRef
     intake: Intake
     header: Callable[[], Json]
-    lock: threading.Lock = field(default_factory=threading.Lock)
     _patch: Patch = field(init=False)
     _whole: bool = False
-    _announced: bool = False
+    _waits: bool = False
 
     def __post_init__(self) -> None:
         self._patch = Patch(self.ref)
 
     def add(self, patch: Patch, *, whole: bool) -> bool:
-        """Take in what was seen; return whether its values were. The caller holds the lock.
+        """Take in what was seen; return whether its values were, too.
 
         Args:
             patch: Its header has only what is said once; its bytes are those of its values.
             whole: Whether it is all that is known since the run's start.
         """
         steps = self._patch.steps
-        changes = sum(number not in steps for number in patch.steps) + (not self._announced)
+        changes = sum(number not in steps for number in patch.steps) + (not self._waits)
         room = self.intake.admit(self.ref, changes, patch.bytes, final=patch.final)
         if room is Room.NONE:
             return False
@@ -84,16 +97,14 @@ class Untold:
             patch.bytes = 0
         self._patch.add(patch)
         self._whole |= whole
-        if not self._announced:
-            self._announced = True
-            self.intake.announce(self)
+        self._waits = True
         return room is Room.FOR_ALL
 
     def take(self) -> tuple[Patch, bool]:
-        """See base class."""
-        with self.lock:
-            patch, whole = self._patch, self._whole
-            self._patch, self._whole, self._announced = Patch(self.ref), False, False
+        """Return what was taken in since this was last asked, and whether that is all there is."""
+        patch, whole, waits = self._patch, self._whole, self._waits
+        self._patch, self._whole, self._waits = Patch(self.ref), False, False
+        if waits:
             patch.header = self._header_with(patch.header or {})
         return patch, whole
 

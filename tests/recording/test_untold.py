@@ -1,4 +1,4 @@
-"""What a follower has seen waits, merged and bounded, until the recorder takes it."""
+"""What is known of a run waits, merged and bounded, until the recorder takes it."""
 
 import uuid
 from datetime import UTC, datetime
@@ -15,14 +15,14 @@ class Desk:
     """Takes in what sources announce, as far as there is room."""
 
     def __init__(self, room=Room.FOR_ALL):
-        self.room, self.admitted, self.waiting = room, [], []
+        self.room, self.admitted = room, []
 
     def admit(self, ref, changes, size, *, final):
         self.admitted.append((changes, size, final))
         return self.room
 
     def announce(self, source):
-        self.waiting.append(source)
+        raise AssertionError("whoever has it announces it")
 
 
 def untold(desk, header=lambda: {"clock": 9}):
@@ -39,13 +39,12 @@ def end(source, number, data=b"1"):
     return Patch(source.ref, steps={number: {"end": closed}}, bytes=len(data))
 
 
-def test_a_run_waits_once_however_much_happens_in_it():
+def test_however_much_happens_it_is_one_patch_and_counted_as_such():
     desk = Desk()
     source = untold(desk)
     for number in range(1, 100):
         source.add(call(source, number), whole=False)
         source.add(end(source, number), whole=False)
-    assert desk.waiting == [source]
     patch, whole = source.take()
     assert not whole
     assert [sorted(step) for step in patch.steps.values()] == [["call", "end"]] * 99
@@ -59,7 +58,6 @@ def test_what_comes_after_it_was_taken_waits_anew():
     source.add(call(source, 1), whole=True)
     assert source.take()[1] is True
     source.add(end(source, 1), whole=False)
-    assert desk.waiting == [source, source]
     patch, whole = source.take()
     assert (list(patch.steps[1]), whole) == (["end"], False)
 
@@ -68,8 +66,8 @@ def test_what_there_is_no_room_for_does_not_wait():
     desk = Desk(Room.NONE)
     source = untold(desk)
     assert source.add(end(source, 1), whole=False) is False
-    assert desk.waiting == []
-    assert source.take()[0].steps == {}
+    patch, _ = source.take()
+    assert len(patch) == 0
 
 
 def test_values_that_there_is_no_room_for_leave_their_trace():
@@ -81,7 +79,7 @@ def test_values_that_there_is_no_room_for_leave_their_trace():
     assert patch.bytes == 0
 
 
-def test_an_end_is_told_at_once_with_what_waited_before_it():
+def test_an_end_comes_with_what_waited_before_it():
     desk = Desk()
     source = untold(desk)
     source.add(call(source, 1), whole=False)
@@ -101,6 +99,7 @@ def test_what_is_said_once_is_in_the_next_header_only():
     assert header["input"] == ["i"]
     assert [checkpoint["number"] for checkpoint in header["checkpoints"]] == [1, 2]
     assert header["clock"] == 9
+    source.add(Patch(source.ref), whole=False)
     again = source.take()[0].header
     assert (again["input"], again["checkpoints"]) == ([], [])
 
