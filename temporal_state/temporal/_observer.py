@@ -227,8 +227,8 @@ class Observer:
             return
         self._pauses.closed(event)
         if name == CHECKPOINT and event.status == "completed":
-            number = (object_in(event.result) or {}).get("number", 0)
-            self._checkpoints = max(self._checkpoints, int(number))
+            made = (object_in(event.result) or {}).get("number", 0)
+            self._checkpoints = max(self._checkpoints, int(made))
         self._close(number, self._outcome(event, patch, name), patch)
 
     def _close(self, number: int, outcome: Json, patch: Patch) -> None:

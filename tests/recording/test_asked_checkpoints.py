@@ -71,6 +71,10 @@ async def test_they_have_numbers_of_one_sequence_with_the_automatic_ones(runner,
     assert (
         [c.name for c in first if c.name] == ["begun", "given"] == [c.name for c in last if c.name]
     )
+    for run in await runs.of_workflow(handle.id):  # and no end is another step's
+        steps = await runs.steps(handle.id, run_id=run.run_id)
+        assert {step.status for step in steps} == {"completed"}
+        assert [step.result.json() for step in steps if step.name == "works"] == [0, 1, 2, 3]
     begun, given = await runs.load_checkpoint(handle.id, "begun"), last[asked[2] - last[0].number]
     assert (begun.state, begun.version, begun.number) == ({"left": 0, "done": True}, 3, asked[0])
     assert (given.name, given.state) == ("given", {"own": [0]})
