@@ -11,7 +11,7 @@ TREE ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test azurite proofs again bench lint docs clean
+.PHONY: help demo test azurite proofs again bench lint docs pictures clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -40,6 +40,9 @@ lint: $(VENV)/dev ## rules, format and types
 
 docs: $(VENV)/dev ## a reference of every public name, in docs/reference
 	$(BIN)/python docs/reference.py
+
+pictures: $(VENV)/dev ## the pictures of the pages, from runs of a sample
+	$(BIN)/python -m docs.pictures
 
 clean: ## remove the virtual environment, caches and builds
 	rm -rf $(VENV) build dist docs/reference *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

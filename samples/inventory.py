@@ -108,6 +108,7 @@ class Inventory:
                 for number in wave
             )
         )
+        state.progress(wave.stop, progress["batches"], "batches hashed")
         return await state.update(
             done=wave.stop,
             files=progress["files"] + sum(batch.files for batch in totals),

@@ -10,6 +10,11 @@ runs the blocks of Python of a page, one after the other, in the present folder:
   ``python -m asyncio``.
 
 What a block prints must be what its lines ``#> ...`` say, to the letter.
+
+The lines ``$ temporal-state ...`` of a block of ``console`` are run where they stand, and so are
+``$ export NAME=value`` and a ``; echo $?``. What they print must be what the page says, but for
+what no two runs have in common: times, durations, ids of runs, sizes, versions, the folder, bars,
+and where lines are broken.
 """
 
 import ast
@@ -19,6 +24,7 @@ import inspect
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 import traceback
@@ -77,21 +83,73 @@ def codes(cell: str) -> list[str]:
 
 
 async def run_page(page: str, server: str) -> None:
-    """Run all blocks of Python; exit at the first that fails."""
+    """Run all blocks of Python and of commands; exit at the first that fails."""
     sys.path.insert(0, "")
     namespace: dict[str, Any] = {"__name__": "__console__"}
-    for block in blocks(page, "python"):
+    os.environ["TEMPORAL_ADDRESS"] = server
+    found = [*blocks(page, "python"), *blocks(page, "console")]
+    for block in sorted(found, key=lambda block: block.line):
         block.text = block.text.replace(SERVER, server)
+        expected = block.expected
         try:
-            if block.file is None:
+            if block.language == "console":
+                printed = masked(await asyncio.to_thread(run_commands, block.text))
+                expected = masked(block.text)
+            elif block.file is None:
                 printed = await run_here(block, namespace)
             else:
                 printed = await asyncio.to_thread(run_file, block, block.file)
         except Exception:
             traceback.print_exc()
             sys.exit(f"the block at line {block.line} fails")
-        if printed != block.expected:
-            sys.exit(f"the block at line {block.line} prints:\n{printed}not:\n{block.expected}")
+        if printed != expected:
+            sys.exit(f"the block at line {block.line} prints:\n{printed}not:\n{expected}")
+
+
+def run_commands(text: str) -> str:
+    """Run the commands of a block; return what a terminal would show of them."""
+    shown = []
+    for line in text.splitlines():
+        if line.startswith("$ "):
+            shown += [f"{line}\n", run_command(line.removeprefix("$ "))]
+    return "".join(shown)
+
+
+def run_command(line: str) -> str:
+    """Run one command as its entry point does; return what it prints to both streams."""
+    line, _, asked = line.partition("; ")
+    name, *arguments = shlex.split(line, comments=True)
+    if name == "export":
+        os.environ.update(argument.split("=", 1) for argument in arguments)
+        return ""
+    assert (name, asked) in {("temporal-state", ""), ("temporal-state", "echo $?")}, line
+    from typer.testing import CliRunner
+
+    from temporal_state.cli._app import app
+
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "100"})
+    if result.exit_code and not asked:
+        raise RuntimeError(f"{line} ends with {result.exit_code}: {result.output}")
+    return result.output + (f"{result.exit_code}\n" if asked else "")
+
+
+MASKS = {
+    r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b": "RUN",
+    r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z": "TIME",
+    r"\b(\d+ min )?[\d.,]+ (ms|s|bytes)\b": "SIZE",
+    r'("(?:seconds|average_seconds)"):[\d.]+': r"\1:SIZE",
+    r"\b\d+\.\d+\.\d+\b": "VERSION",
+    r"file:///\S*/local/": "file:///LOCAL/",
+    r"[ ─█▶]*[─█▶][ ─█▶]*": " BAR ",
+    r"\s+": " ",
+}
+"""What no two runs have in common, and what it is compared as."""
+
+
+def masked(text: str) -> str:
+    for pattern, mask in MASKS.items():
+        text = re.sub(pattern, mask, text)
+    return text.replace(" $ ", "\n$ ")
 
 
 async def run_here(block: Block, namespace: dict[str, Any]) -> str:

@@ -14,21 +14,33 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
+from xml.etree import ElementTree as ET
 
 import pytest
+import typer
 from pages import ROOT, SERVER, blocks, codes, environment, rows, run_in, without_blocks
 
 import temporal_state
+from docs import pictures
 from temporal_state import (
     InvalidValueError,
     Limits,
+    Reconcile,
     Recording,
+    Recover,
+    Retention,
     StateBackend,
     StatePlugin,
+    configure,
     errors,
+    install_schedule,
+    reconcile,
+    recover,
     state,
     testing,
 )
+from temporal_state.cli._app import app
+from temporal_state.cli._failures import Code
 from temporal_state.documents import Layout, plain
 from temporal_state.runs import RunRef
 from temporal_state.runs._refs import RunLayout
@@ -57,6 +69,8 @@ async def test_every_block_of_python_runs_and_prints_what_it_says(dev, tmp_path,
     assert sorted(path.name for path in tmp_path.glob("*.py")) == sorted(
         block.file for block in blocks(page.read_text(), "python") if block.file
     )
+    if page.name == "command-line.md":
+        await dev.client.get_workflow_handle("import-8").terminate()  # it was resumed
     if page.name == "layout.md":
         check_the_file_of_a_document(tmp_path / "local/tmp", page.read_text())
 
@@ -95,6 +109,24 @@ def test_a_block_that_does_not_hold_is_noticed(tmp_path, broken):
     result = run_in(tmp_path, page, SERVER)
     assert result.returncode == 1
     assert "the block at line 7 " in result.stderr
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "$ temporal-state list\n",
+        "$ temporal-state keys; echo $?\n5\n",
+        "$ ls\n",
+        "temporal-state\n",
+    ],
+)
+def test_a_command_that_does_not_hold_is_noticed(tmp_path, broken):
+    page = tmp_path / "page.md"
+    before = "$ temporal-state set x '{}'\nworkflows/x has version 1\n"
+    page.write_text(f"```console\n{before}{broken}```\n")
+    result = run_in(tmp_path, page, SERVER)
+    assert result.returncode == 1
+    assert "the block at line 2 " in result.stderr
 
 
 def test_blocks_share_one_namespace_and_the_files_before_them(tmp_path):
@@ -156,9 +188,67 @@ def headings_of(page: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in found}
 
 
+def words_in(svg: str) -> set[str]:
+    """The words of a picture; numbers, times and units are of one run only."""
+    shown = " ".join(text for text in ET.fromstring(svg).itertext())
+    return set(re.findall(r"[A-Za-z_.\-]{4,}", shown))
+
+
+async def test_the_pictures_are_what_a_terminal_shows_of_real_runs(dev, tmp_path):
+    made = await pictures.pictures(dev.client, tmp_path, pictures.PACKAGE / "runs")
+    kept = {path.stem: path.read_text() for path in pictures.PICTURES.iterdir()}
+    assert made.keys() == kept.keys()
+    for name, svg in kept.items():
+        assert words_in(svg) == words_in(made[name])
+        assert not re.search(r"url\((?!#)|href|@font-face|@import", svg), "it loads something"
+        assert any(f"](pictures/{name}.svg)" in page.read_text() for page in PAGES)
+
+
 def test_every_page_can_be_found():
     linked = set(re.findall(r"\]\(([\w-]+\.md)", text_of("docs/README.md")))
     assert linked == {page.name for page in DOCS.glob("*.md")} - {"README.md"}
+
+
+COMMANDS = text_of("docs/command-line.md")
+
+
+def test_every_command_of_the_command_line_is_on_its_page_and_runs_there():
+    shown = "\n".join(block.text for block in blocks(COMMANDS, "console"))
+    listed = {name for row in rows(COMMANDS, "command") for name in codes(row[0])}
+    top = typer.main.get_command(app)
+    assert listed == set(top.commands)
+    for name, command in top.commands.items():
+        for part in getattr(command, "commands", {"": None}):
+            assert f"$ temporal-state {name} {part}".rstrip() in shown, (name, part)
+
+
+def test_every_option_of_the_command_line_is_on_its_page_with_its_variable():
+    listed = {}
+    for option, variable, _ in rows(COMMANDS, "option"):
+        listed |= dict.fromkeys(codes(option), *codes(variable))
+    found = {
+        name: option.envvar for option in typer.main.get_command(app).params for name in option.opts
+    }
+    found["--no-color"] = "NO_COLOR"
+    assert listed == {name: variable for name, variable in found.items() if "complet" not in name}
+
+
+def test_every_exit_code_is_on_the_page_of_the_command_line():
+    listed = [int(row[0]) for row in rows(COMMANDS, "code")]
+    assert listed == [*Code]
+
+
+def test_every_exported_name_and_every_option_is_on_a_page():
+    words = {word for page in PAGES for word in re.findall(r"\w+", page.read_text())}
+    modules = (temporal_state, state, testing)
+    named = {name for module in modules for name in module.__all__}
+    parts = [value for value in vars(state).values() if inspect.ismodule(value)]
+    named |= {name for part in parts for name in getattr(part, "__all__", ())}
+    options = (Limits, Recording, Reconcile, Recover, Retention, StatePlugin, StateBackend.open)
+    calls = (reconcile, recover, install_schedule, configure, state.resumable)
+    for call in (*options, *calls):
+        named |= inspect.signature(call).parameters.keys()
+    assert named - words == set()
 
 
 def test_every_promise_is_proven_by_modules_that_are_there():
@@ -187,7 +277,7 @@ def test_the_limits_are_the_defaults():
     page = text_of("docs/values.md")
     texts = [text for row in rows(page, "limit") for text in codes(row[1])]
     settings = [text for text in texts if text.endswith(")")]
-    assert len(settings) == 6
+    assert len(settings) == 7
     for text in settings:
         name, argument, value = re.fullmatch(r"(\w+)\((\w+)=(.*)\)", text).groups()
         made = {"Limits": Limits, "Recording": Recording, "StatePlugin": StatePlugin}[name]
@@ -197,7 +287,7 @@ def test_the_limits_are_the_defaults():
 
 def test_the_options_of_recording_are_there():
     named = {name for row in rows(text_of("docs/recording.md"), "option") for name in codes(row[0])}
-    assert named < set(inspect.signature(Recording).parameters)
+    assert named == set(inspect.signature(Recording).parameters)
 
 
 def test_the_encoded_id_is_what_an_id_becomes():

@@ -7,6 +7,8 @@ from typing import Annotated, Protocol, Self
 
 import typer
 from rich import progress as bars
+from rich.console import Console, RenderableType
+from rich.table import Column
 from rich.text import Text
 
 from temporal_state.cli._failures import CommandError
@@ -94,7 +96,7 @@ class Screen(AbstractContextManager["Screen"], Protocol):
 
 def _screen(out: Output) -> Screen:
     if not out.json and out.console.is_terminal:
-        return _Bars(out)
+        return Bars(out.console)
     return _Lines(out)
 
 
@@ -125,22 +127,27 @@ class _Lines(ExitStack, Screen):
             self._out.console.file.flush()
 
 
-class _Bars(ExitStack, Screen):
+class Bars(ExitStack, Screen):
     """One bar for each run."""
 
-    def __init__(self, out: Output) -> None:
+    def __init__(self, console: Console) -> None:
         super().__init__()
         self._bars = bars.Progress(
             bars.TextColumn("{task.fields[name]}"),
             bars.TextColumn("{task.fields[status]}"),
-            bars.BarColumn(bar_width=None),
+            bars.BarColumn(None, table_column=Column(min_width=10, ratio=2)),
             bars.TextColumn("{task.fields[count]}", justify="right"),
             _Rate(),
             bars.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            bars.TextColumn("{task.fields[message]}"),
-            console=out.console,
+            bars.TextColumn(
+                "{task.fields[message]}",
+                # What is left, so that no long message takes the bar's place, or the name's.
+                table_column=Column(min_width=10, ratio=3, no_wrap=True),
+            ),
+            console=console,
             expand=True,
         )
+        self._name_width = max(12, console.width // 4)
         self._tasks: dict[str, bars.TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -155,8 +162,12 @@ class _Bars(ExitStack, Screen):
             if seen.run is not None:
                 self._update(self._tasks[seen.workflow_id], seen.run)
 
+    def shown(self) -> RenderableType:
+        """Return what is on the screen now."""
+        return self._bars.get_renderable()
+
     def _add(self, workflow_id: str) -> bars.TaskID:
-        name = Text(short(workflow_id, 40))
+        name = Text(short(workflow_id, self._name_width))
         return self._bars.add_task(
             "", total=None, name=_escaped(name), status="waiting", count="", message=""
         )
@@ -170,7 +181,7 @@ class _Bars(ExitStack, Screen):
             completed=done,
             total=total,
             status=f"[{style}]{run.status}[/]" if style else run.status,
-            count=count,
+            count=count.partition(",")[0],
             message=_escaped(Text(short(message))),
         )
         if run.ended is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from io import StringIO
 from itertools import pairwise
 
 import pytest
@@ -102,18 +103,22 @@ async def test_a_confirmed_end_is_the_end(backend):
     assert await looked(backend, NOON + SECOND) is True
 
 
-async def test_bars_show_progress_rate_and_message(filled, monkeypatch):
-    class Out:
-        console = Console(force_terminal=True, width=150, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-
-    watch = Watch(filled.runs, Wanted(["order-7", "order-9"], None, None, "default"), wait=False)
-    with _follow._Bars(Out) as bars:
+@pytest.mark.parametrize("width", [60, 100, 150])
+async def test_bars_show_progress_and_message_on_any_terminal(filled, width):
+    await filled.runs.progress(await started(filled.runs, "order-10"), 1, 2, "long " * 50)
+    console = Console(force_terminal=True, width=width, file=StringIO())
+    ids = ["order-7", "order-9", "order-10"]
+    watch = Watch(filled.runs, Wanted(ids, None, None, "default"), wait=False)
+    with _follow.Bars(console) as bars:
         async for seen in watch.looks(SECOND):
             bars.show(seen)
             break
-    Out.console.file.close()
-    text = Out.console.export_text()
-    assert "order-7" in text
-    assert "5/10" in text
-    assert "no such row" in text
-    assert "━" in text
+        paper = Console(width=width, file=StringIO())
+        paper.print(bars.shown())
+    failed, running, talking = paper.file.getvalue().splitlines()
+    assert "order-7 " in failed
+    assert "failed" in failed
+    assert "5/10" in running
+    assert "long" in talking
+    for line in (failed, running, talking):
+        assert line.count("━") >= 4
