@@ -27,7 +27,10 @@ import temporal_state
 PACKAGE = Path(temporal_state.__file__).parents[1]
 STRACE = shutil.which("strace")
 _ONE = threading.Lock()  # the end of a process is told once, and each start asks for those of all
-_IMPORTED = ["temporal_state.storage", "psycopg", "obstore.store", "multiprocessing.spawn"]
+_IMPORTED = [
+    *("temporal_state.storage", "temporal_state.cli._app"),
+    *("psycopg", "obstore.store", "multiprocessing.spawn"),
+]
 
 
 class Child(Protocol):

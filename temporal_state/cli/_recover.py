@@ -62,7 +62,7 @@ def recover(
         found = Recovery(complete=True)
         if runs and not dry_run:
             session.out.confirm(f"resume those of these {len(runs)} runs that are dead?")
-            found = await _recover(session, chosen)
+            found = await _recover(session, chosen, len(runs))
         shape = _shape(runs, found)
         if session.out.json:
             session.out.document(shape)
@@ -92,16 +92,26 @@ async def _candidates(session: Session, chosen: Recover) -> Sequence[Run]:
     return [run for run in found if chosen.task_queue in {None, run.task_queue}]
 
 
-async def _recover(session: Session, chosen: dict[str, Any]) -> Recovery:
+async def _recover(session: Session, chosen: dict[str, Any], total: int) -> Recovery:
     client = await session.client()
+    last = Recovery()
+
+    def note(so_far: Recovery) -> None:
+        nonlocal last
+        last = so_far
+        bar.update(task, completed=so_far.looked_at)
+
     with session.out.progress("runs") as bar:
-        bar.add_task("resuming", total=None)
+        task = bar.add_task("resuming", total=total)
         try:
             return await recover_runs(
-                client, session.backend, namespace=session.namespace, **chosen
+                client, session.backend, namespace=session.namespace, progress=note, **chosen
             )
         except asyncio.CancelledError:
-            session.out.say("some runs may have been resumed; 'temporal-state list' shows which")
+            session.out.say(
+                f"looked at {last.looked_at} of {total} runs: {len(last.resumed)} were resumed; do "
+                "it again for the others, none is resumed twice"
+            )
             raise
 
 

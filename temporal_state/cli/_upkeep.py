@@ -1,6 +1,7 @@
 """``reconcile``, ``cleanup`` and ``schedule``: records kept true, stores kept tidy."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated
 
@@ -168,19 +169,33 @@ def cleanup(
         count = await clean(dry_run=True)
         if not dry_run and count:
             session.out.confirm(f"delete {count} runs for good?")
-            with session.out.progress("runs") as bar:
-                bar.add_task("deleting", total=None)
-                try:
-                    count = await clean(actor=session.actor)
-                except asyncio.CancelledError:
-                    session.out.say("some runs were deleted; the audit names each")
-                    raise
+            count = await _delete(session, clean, count)
         if session.out.json:
             session.out.document(CleanupShape(runs=count, dry_run=dry_run))
         else:
             session.out.say(f"{count} runs {'would be deleted' if dry_run else 'were deleted'}")
 
     perform(ctx, work)
+
+
+async def _delete(session: Session, clean: Callable[..., Awaitable[int]], total: int) -> int:
+    done = 0
+
+    def note(deleted: int) -> None:
+        nonlocal done
+        done = deleted
+        bar.update(task, completed=deleted)
+
+    with session.out.progress("runs") as bar:
+        task = bar.add_task("deleting", total=total)
+        try:
+            return await clean(actor=session.actor, progress=note)
+        except asyncio.CancelledError:
+            session.out.say(
+                f"{done} of {total} runs were deleted, or one more; the audit names each, and the "
+                "others are deleted when it is done again"
+            )
+            raise
 
 
 def install(

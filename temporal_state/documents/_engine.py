@@ -217,6 +217,24 @@ class Engine:
                 raise
             raise self._timed_out(what) from error
 
+    async def finished(self, operation: Awaitable[T]) -> T:
+        """Return what a change of many objects returns, however long it takes.
+
+        One that is cancelled may go on for as long as one operation may take, so that the change is
+        whole.
+        """
+        task = asyncio.ensure_future(operation)
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            await asyncio.wait({task}, timeout=self.limits.operation_timeout.total_seconds())
+            if task.done() and not task.cancelled():
+                task.exception()  # marks it as seen
+            raise
+        finally:
+            task.cancel()
+        return task.result()
+
     async def to_the_end(self, operation: Awaitable[T], what: str) -> T:
         """Return what a change returns, in time; one that is cancelled is waited for first."""
         task = asyncio.ensure_future(operation)

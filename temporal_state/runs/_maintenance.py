@@ -111,6 +111,7 @@ class Maintenance:
         limit: int | None = None,
         dry_run: bool = False,
         actor: str | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> int:
         """Delete closed runs with all that belongs to them; return how many.
 
@@ -122,6 +123,7 @@ class Maintenance:
             limit: At most that many.
             dry_run: Delete nothing, and return how many there would be.
             actor: Who asks for it, for the audit.
+            progress: Is called after each run, with how many there were.
         """
         retention = Retention(runs=older_than, namespace=namespace)
         deleted = 0
@@ -130,6 +132,8 @@ class Maintenance:
                 break
             if retention.is_over(run, self._now()):
                 deleted += dry_run or await self._delete(run, actor or ACTOR)
+                if progress is not None:
+                    progress(deleted)
         return deleted
 
     async def fail_stale(

@@ -220,7 +220,7 @@ class Runs(RunsByHand, RunQuestions):
         """Delete a run with all that belongs to it, except for snapshots.
 
         Its own document goes with the last run of its chain. Called again after a failure, it
-        deletes the rest.
+        deletes the rest. A call that is cancelled deletes all of it first.
 
         Args:
             workflow_id: Which workflow.
@@ -247,7 +247,9 @@ class Runs(RunsByHand, RunQuestions):
         siblings = await self._others_of_chain(run)
         deletion = Deletion(self._objects, self._places, self.own, self._evaluations, self.audit)
         async with self.feed.announced([Change(run.ref)]):
-            deleted = await deletion.delete(run, actor=actor, with_document=not siblings)
+            deleted = await self.engine.finished(
+                deletion.delete(run, actor=actor, with_document=not siblings)
+            )
         self._with_input.discard(run.ref)
         return deleted
 

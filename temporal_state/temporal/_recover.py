@@ -7,7 +7,7 @@ newest run of a workflow id is resumed: after an older one, life went on.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -73,16 +73,23 @@ class Recovery:
     Attributes:
         resumed: The handles of the new runs.
         refused: Runs that were not resumed, and why.
+        looked_at: How many runs were looked at.
         complete: Whether all were looked at before the time was up.
     """
 
     resumed: list[WorkflowHandle[Any, Any]] = field(default_factory=list)
     refused: list[tuple[Run, str]] = field(default_factory=list)
+    looked_at: int = 0
     complete: bool = False
 
 
 async def recover(
-    client: Client, backend: StateBackend, *, namespace: str | None = None, **filters: Any
+    client: Client,
+    backend: StateBackend,
+    *,
+    namespace: str | None = None,
+    progress: Callable[[Recovery], None] | None = None,
+    **filters: Any,
 ) -> Recovery:
     """Resume the runs that failed, timed out, were terminated or are lost.
 
@@ -93,6 +100,7 @@ async def recover(
         client: Where the new runs start.
         backend: The store with the records.
         namespace: Of the old runs; by default the client's.
+        progress: Is called after each run, with what became of those so far.
         **filters: The attributes of `Recover`: which runs, and how fast.
 
     Raises:
@@ -104,8 +112,9 @@ async def recover(
         raise ConfigurationError(
             f"recover() has no filter {', '.join(sorted(unknown))}; it has {', '.join(known)}"
         )
-    recovering = Recovering(client, backend, Recover(**filters), namespace or client.namespace)
-    return await recovering.run()
+    chosen = Recover(**filters)
+    work = Recovering(client, backend, chosen, namespace or client.namespace, progress)
+    return await work.run()
 
 
 @contextlib.asynccontextmanager
@@ -149,6 +158,7 @@ class Recovering:
     backend: StateBackend
     chosen: Recover
     namespace: str
+    progress: Callable[[Recovery], None] | None = None
     recovery: Recovery = field(default_factory=Recovery)
     _next: float = 0.0
 
@@ -192,6 +202,9 @@ class Recovering:
                 await self._resume(run)
             except Exception as error:  # noqa: BLE001 the others shall not suffer for this one
                 self.recovery.refused.append((run, str(error) or repr(error)))
+            self.recovery.looked_at += 1
+            if self.progress is not None:
+                self.progress(self.recovery)
 
     async def _resume(self, run: Run) -> None:
         newest = await self.backend.runs.get(run.workflow_id, namespace=self.namespace)

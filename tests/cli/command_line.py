@@ -68,3 +68,23 @@ def command(root, *args) -> tuple[list[str], dict[str, str]]:
     environment = {k: v for k, v in os.environ.items() if k not in QUIET}
     project = str(Path(__file__).parents[2])
     return [*call, *map(str, args)], environment | {"PYTHONPATH": project}
+
+
+MAIN = """
+from temporal_state.cli import main
+main()
+"""
+
+
+def command_line(children, root, *args, before="", given=()):
+    """The command line as a process that was forked from one that has imported it.
+
+    Args:
+        children: Starts it.
+        root: The store.
+        *args: Its arguments.
+        before: A program that runs before it, and takes ...
+        given: ... these arguments from the front.
+    """
+    call = ("--store", root, "--app", "tests", *args)
+    return children.start(before + MAIN, *given, *call)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import subprocess
@@ -9,7 +10,8 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from command_line import command
+import pytest
+from command_line import command, command_line
 
 from temporal_state import cli as package
 from temporal_state.cli._import import chunks
@@ -17,18 +19,17 @@ from temporal_state.cli._import import chunks
 PIPE = subprocess.PIPE
 
 
-async def started(root, *args, stdin=subprocess.DEVNULL):
-    call, env = command(root, *args)
-    return await asyncio.create_subprocess_exec(
-        *call, stdin=stdin, stdout=PIPE, stderr=PIPE, env=env
-    )
+async def ended(process):
+    """What a forked process has printed, once it has ended."""
+    return await asyncio.to_thread(process.communicate, timeout=30)
 
 
 async def test_the_entry_point_is_the_one_that_is_installed(root, filled):
     project = Path(__file__).parents[2] / "pyproject.toml"
     assert 'temporal-state = "temporal_state.cli:main"' in project.read_text()
     assert callable(package.main)
-    process = await started(root, "list", "--json")
+    call, env = command(root, "list", "--json")
+    process = await asyncio.create_subprocess_exec(*call, stdout=PIPE, stderr=PIPE, env=env)
     out, err = await process.communicate()
     assert process.returncode == 0, err
     assert json.loads(out.splitlines()[0])["workflow_id"] == "order-9"
@@ -36,62 +37,67 @@ async def test_the_entry_point_is_the_one_that_is_installed(root, filled):
         assert found.value == "temporal_state.cli:main"
 
 
-async def test_export_and_import_are_joined_by_a_pipe(root, filled, tmp_path):
-    call, env = command(root, "export")
-    into, _ = command(tmp_path / "other", "import", "--json")
-    quoted = [" ".join(f"'{part}'" for part in part) for part in (call, into)]
-    process = await asyncio.create_subprocess_shell(
-        " | ".join(quoted), stdout=PIPE, stderr=PIPE, env=env
-    )
-    out, err = await process.communicate()
-    assert process.returncode == 0, err
+@pytest.fixture
+def pipe(tmp_path):
+    """A pipe with a name, and programs that make it a process's standard output, or input."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    into = f"import os, sys; os.dup2(os.open({str(path)!r}, os.O_WRONLY), 1)\n"
+    out_of = f"import os; os.dup2(os.open({str(path)!r}, os.O_RDONLY), 0)\n"
+    return path, f"{into}sys.stdout = open(1, 'w', closefd=False)", out_of
+
+
+async def test_export_and_import_are_joined_by_a_pipe(children, root, filled, tmp_path, pipe):
+    _, into, out_of = pipe
+    export = command_line(children, root, "export", before=into)
+    to = command_line(children, tmp_path / "other", "import", "--json", before=out_of)
+    out, err = await ended(to)
+    assert to.returncode == 0, err
     assert json.loads(out)["documents"] == 3
-    assert b"exported 3 documents" in err
+    assert "exported 3 documents" in (await ended(export))[1]
+    assert export.returncode == 0
 
 
-async def test_a_pipe_that_is_closed_early_is_no_error(root, filled):
+async def test_a_pipe_that_is_closed_early_is_no_error(children, root, filled, pipe):
     for n in range(40):
         await filled.documents.replace(f"large-{n}", {"text": "x" * 50_000})
-    call, env = command(root, "export")
-    quoted = " ".join(f"'{part}'" for part in call)
-    process = await asyncio.create_subprocess_shell(
-        f"{quoted} | head -n 1; echo ${{PIPESTATUS[0]}}",
-        stdout=PIPE,
-        stderr=PIPE,
-        env=env,
-        executable="/bin/bash",
-    )
-    out, err = await process.communicate()
-    first, code = out.splitlines()
-    assert json.loads(first)["kind"] == "record"
-    assert code == b"141"
-    assert err == b""
+    path, into, _ = pipe
+    export = command_line(children, root, "export", before=into)
+
+    def first_line() -> str:
+        with path.open() as reader:
+            return reader.readline()
+
+    assert json.loads(await asyncio.to_thread(first_line))["kind"] == "record"
+    _, err = await ended(export)
+    assert (export.returncode, err) == (141, "")
 
 
-async def test_ctrl_c_ends_follow_with_130(root, filled):
-    process = await started(root, "follow", "order-9", "--every", "0.05", "--json")
-    assert json.loads(await process.stdout.readline())["workflow_id"] == "order-9"
-    process.send_signal(signal.SIGINT)
-    _, err = await asyncio.wait_for(process.communicate(), 20)
-    assert process.returncode == 130
-    assert err == b"temporal-state: interrupted\n"
+async def test_ctrl_c_ends_follow_with_130(children, root, filled):
+    process = command_line(children, root, "follow", "order-9", "--every", "0.05", "--json")
+    while not process.output_so_far().endswith("\n"):
+        await asyncio.sleep(0.005)
+    assert json.loads(process.output_so_far())["workflow_id"] == "order-9"
+    os.kill(process.pid, signal.SIGINT)
+    _, err = await ended(process)
+    assert (process.returncode, err) == (130, "temporal-state: interrupted\n")
 
 
 async def test_ctrl_c_during_an_import_says_how_far_it_came_and_it_can_go_on(
-    root, filled, tmp_path
+    children, tmp_path, pipe
 ):
-    process = await started(tmp_path / "other", "import", "-", stdin=PIPE)
-    lines = [
-        json.dumps({"kind": "document", "type": "notes", "id": f"n{i}", "value": {"i": i}})
-        for i in range(100)
-    ]
-    process.stdin.write("".join(f"{line}\n" for line in lines).encode())
-    await process.stdin.drain()
+    path, _, out_of = pipe
+    process = command_line(children, tmp_path / "other", "import", "-", before=out_of)
     folder = tmp_path / "other/persistent-artifacts/apps/tests/notes"
-    while len([*folder.glob("*")] if folder.exists() else []) < 60:  # the input stays open
-        await asyncio.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    err = (await asyncio.wait_for(process.communicate(), 20))[1].decode()
+    with await asyncio.to_thread(path.open, "w") as writer:
+        for i in range(100):
+            line = {"kind": "document", "type": "notes", "id": f"n{i}", "value": {"i": i}}
+            writer.write(f"{json.dumps(line)}\n")
+        writer.flush()  # and the input stays open
+        while len([*folder.glob("*")] if folder.exists() else []) < 60:
+            await asyncio.sleep(0.01)
+        os.kill(process.pid, signal.SIGINT)
+        _, err = await ended(process)
     assert process.returncode == 130
     count = int(re.search(r"imported (\d+) documents", err)[1])
     assert "temporal-state: interrupted" in err
@@ -99,31 +105,27 @@ async def test_ctrl_c_during_an_import_says_how_far_it_came_and_it_can_go_on(
     assert len(whole) == count
 
 
-async def test_ctrl_c_during_an_export_leaves_no_part_of_a_file(root, filled, tmp_path):
+async def test_ctrl_c_during_an_export_leaves_no_part_of_a_file(children, root, filled, tmp_path):
     slow = tmp_path / "out.ndjson"
     slow.write_text("former")
     for n in range(300):
         await filled.documents.replace(f"many-{n}", {"text": "x" * 1000})
-    process = await started(root, "export", slow, "--yes")
-    while not [*tmp_path.glob("*.partial")] and process.returncode is None:
-        await asyncio.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    err = (await asyncio.wait_for(process.communicate(), 20))[1].decode()
+    process = command_line(children, root, "export", slow, "--yes")
+    while not [*tmp_path.glob("*.partial")] and process.poll() is None:
+        await asyncio.sleep(0.001)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = await ended(process)
     assert process.returncode == 130, err
     assert "was not written" in err
     assert slow.read_text() == "former"
     assert not [*tmp_path.glob("*.partial")]
 
 
-async def test_a_missing_extra_is_named(tmp_path):
-    code = "import sys; sys.modules['typer'] = None; from temporal_state.cli import main; main()"
-    _, env = command(tmp_path)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, stdout=PIPE, stderr=PIPE, env=env
-    )
-    _, err = await process.communicate()
-    assert process.returncode == 1
-    assert b"pip install 'temporal-state[cli]'" in err
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.delitem(sys.modules, "temporal_state.cli._app", raising=False)
+    monkeypatch.setitem(sys.modules, "typer", None)
+    with pytest.raises(SystemExit, match=r"needs typer; .*pip install 'temporal-state\[cli\]'"):
+        package.main()
 
 
 async def test_lines_keep_their_numbers(tmp_path):
