@@ -6,11 +6,16 @@ import os
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
+from typer import testing
 from typer.testing import CliRunner
 
 from temporal_state.cli._app import app
+
+# To build the command line takes longer than most of its commands.
+testing._get_command = cache(testing._get_command)
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
