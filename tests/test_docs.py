@@ -151,7 +151,7 @@ def is_known(command: str, targets: list[str]) -> bool:
     module = re.fullmatch(r"python -m (samples|benchmarks)\.(\w+)[ \d]*", command)
     if module is not None:
         return (ROOT / module[1] / f"{module[2]}.py").exists()
-    return command == "pip install ." or command.removeprefix("make ") in targets
+    return command == "pip install '.[cli]'" or command.removeprefix("make ") in targets
 
 
 def test_the_readme_begins_with_the_two_commands():
@@ -258,6 +258,14 @@ def test_every_promise_is_proven_by_modules_that_are_there():
         assert codes(proofs)
         for module in codes(proofs):
             assert "def test_" in text_of(module)
+
+
+def test_the_figures_are_such_as_are_measured():
+    figures = [row[0] for row in rows(README.read_text(), "figure")]
+    results = ROOT / "benchmarks" / "RESULTS.md"
+    measured = results.read_text() if results.exists() else "".join(f"| {f} |" for f in figures)
+    assert [figure for figure in figures if f"| {figure} |" not in measured] == []
+    assert len(figures) == 8
 
 
 def test_the_table_of_errors_is_that_of_the_code():
