@@ -81,6 +81,12 @@ def resume(
             session.out.document(ResumeShape.of(plan, started))
         elif started is not None:
             session.out.say(f"started run {started}; 'temporal-state follow {workflow_id}'")
+            if plan.run.ended is None:
+                which = f"{workflow_id} --run-id {plan.run.run_id}"
+                session.out.say(
+                    "the record of the former run still says that it is running; "
+                    f"'temporal-state reconcile {which}' mends that"
+                )
 
     perform(ctx, work)
 

@@ -1,6 +1,6 @@
 """Runs, steps and checkpoints as people read them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.text import Text
 
@@ -74,7 +74,6 @@ def print_run(out: Output, run: Run) -> None:
         "progress": progress_text(run.progress),
         "message": _message(run),
         "steps": ", ".join(f"{n} {status}" for status, n in sorted(run.counts.items())),
-        "waits for": ", ".join(run.open),
         "parent": run.parent["workflow_id"] if run.parent is not None else "",
         "resumes": run.resumed_from.run_id if run.resumed_from is not None else "",
         "cron": run.cron or "",
@@ -116,6 +115,14 @@ def step_row(step: Step) -> Sequence[str | Text]:
         duration_text(None if end is None else end - step.scheduled),
         short(_note(step)),
     )
+
+
+def print_open(out: Output, steps: Iterable[Step]) -> None:
+    """Print what a run waits for, with what is known of it: progress, or why it failed so far."""
+    for step in steps:
+        attempt = f", attempt {step.attempt}" if (step.attempt or 1) > 1 else ""
+        note = f": {_note(step)}" if _note(step) else ""
+        out.text(Text.assemble(("waits for ", "bold"), harmless(f"{step.name}{attempt}{note}")))
 
 
 def _note(step: Step) -> str:

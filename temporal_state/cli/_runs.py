@@ -20,6 +20,7 @@ from temporal_state.cli._run_tables import (
     RUN_COLUMNS,
     STEP_COLUMNS,
     checkpoint_row,
+    print_open,
     print_run,
     print_values,
     run_row,
@@ -32,6 +33,7 @@ from temporal_state.errors import NotRecordedError
 from temporal_state.runs import Run
 
 PAGE = 1000
+OPEN = {"scheduled", "started"}
 
 
 def register(app: typer.Typer) -> None:
@@ -121,6 +123,11 @@ def show(ctx: typer.Context, workflow_id: WorkflowId, *, run_id: RunId = None) -
             session.out.document(RunDetails.with_document(run, document))
         else:
             print_run(session.out, run)
+            if run.open:
+                found = await session.backend.runs.steps(
+                    workflow_id, run_id=run.run_id, namespace=session.namespace
+                )
+                print_open(session.out, (step for step in found if step.status in OPEN))
             print_values(session.out, run)
             if document:
                 session.out.text(f"document  {value_text(document, 10_000)}")

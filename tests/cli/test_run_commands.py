@@ -70,6 +70,16 @@ async def test_a_run_is_shown_with_all_that_is_known(cli, filled):
     assert "no such row" in out
 
 
+async def test_what_a_run_waits_for_is_shown_with_the_reason(cli, filled):
+    ref = (await filled.runs.get("order-9")).ref
+    call = {"started": NOON, "status": "started"}
+    await filled.runs.step(ref, number=1, name="load", attempt=6, error="page 17 is torn", **call)
+    await filled.runs.step(ref, number=2, name="sort", **call)
+    out = (await cli("show", "order-9")).out
+    assert "\nwaits for load, attempt 6: Error: page 17 is torn\nwaits for sort\n" in out
+    assert "waits for" not in (await cli("show", "order-7")).out
+
+
 async def test_the_run_asked_for_is_shown_not_the_newest(cli, filled):
     await filled.runs.start("order-7", workflow_type="Import", run_id="new", started=NOON + SECOND)
     assert (await cli("show", "order-7", "--json")).json(RunDetails)["run_id"] == "new"

@@ -34,6 +34,13 @@ class Parts:
         return [await workflow.execute_activity(part, name, **options) for name in names]
 
 
+@workflow.defn
+class Waits:
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.sleep(timedelta(hours=1))
+
+
 @pytest.fixture
 def closed_port() -> str:
     with socket.socket() as probe:
@@ -76,6 +83,21 @@ async def test_a_failed_run_is_resumed_after_its_plan_was_shown(on_dev, cli, at)
     assert "↻" in (await cli("steps", handle.id, "--timeline")).out
     await cli("resume", handle.id, "--args", "{}", *at, code=2)
     await cli("resume", "nobody", "--yes", *at, code=3)
+
+
+async def test_a_record_that_still_says_running_is_told_after_resuming(on_dev, cli, at):
+    on_dev.options["workflow_runner"] = UnsandboxedWorkflowRunner()
+    async with on_dev.worker(Waits):
+        handle = await on_dev.start(Waits.run)
+        while not await on_dev.backend.runs.list():
+            await asyncio.sleep(0.02)
+    await handle.terminate()
+    said = (await cli("resume", handle.id, "--yes", *at)).err
+    told = said.partition("'temporal-state reconcile ")[2].partition("'")[0].split()
+    await cli("reconcile", *told, *at)
+    run = (await cli("show", *told, "--json")).json(RunDetails)
+    assert run["status"] == "terminated"
+    await on_dev.client.get_workflow_handle(handle.id).terminate()
 
 
 async def test_all_that_failed_is_recovered_after_it_was_asked(on_dev, cli, at):
