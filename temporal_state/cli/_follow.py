@@ -16,7 +16,7 @@ from temporal_state.cli._models import RunShape
 from temporal_state.cli._output import STYLES, Output
 from temporal_state.cli._run_tables import progress_text, steps_text
 from temporal_state.cli._session import Session, perform
-from temporal_state.cli._text import count_text, harmless, short
+from temporal_state.cli._text import count_text, duration_text, harmless, short
 from temporal_state.cli._watch import Seen, Wanted, Watch
 from temporal_state.runs import Run
 
@@ -138,7 +138,7 @@ class Bars(ExitStack, Screen):
             bars.BarColumn(None, table_column=Column(min_width=10, ratio=2)),
             bars.TextColumn("{task.fields[count]}", justify="right"),
             _Rate(),
-            bars.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            _Time(compact=True),
             bars.TextColumn(
                 "{task.fields[message]}",
                 # What is left, so that no long message takes the bar's place, or the name's.
@@ -169,7 +169,7 @@ class Bars(ExitStack, Screen):
     def _add(self, workflow_id: str) -> bars.TaskID:
         name = Text(short(workflow_id, self._name_width))
         return self._bars.add_task(
-            "", total=None, name=_escaped(name), status="waiting", count="", message=""
+            "", total=None, name=_escaped(name), status="waiting", count="", message="", took=""
         )
 
     def _update(self, task: bars.TaskID, run: Run) -> None:
@@ -182,6 +182,7 @@ class Bars(ExitStack, Screen):
             total=total,
             status=f"[{style}]{run.status}[/]" if style else run.status,
             count=count.partition(",")[0],
+            took=duration_text(None if run.ended is None else run.ended - run.started),
             message=_escaped(Text(short(message))),
         )
         if run.ended is not None:
@@ -195,6 +196,15 @@ class _Rate(bars.ProgressColumn):
         """Show the rate, once there is one."""
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{count_text(round(speed, 1))}/s")
+
+
+class _Time(bars.TimeRemainingColumn):
+    """How long it will take; how long it took."""
+
+    def render(self, task: bars.Task) -> Text:
+        """Show what is left, by the rate so far, or the duration of a run that has ended."""
+        took = str(task.fields["took"])
+        return Text(took, style="progress.elapsed") if took else super().render(task)
 
 
 def _escaped(text: Text) -> str:

@@ -118,6 +118,7 @@ async def test_bars_show_progress_and_message_on_any_terminal(filled, width):
     failed, running, talking = paper.file.getvalue().splitlines()
     assert "order-7 " in failed
     assert "failed" in failed
+    assert "10.0 s" in failed  # as long as it took, not as long as it was looked at
     assert "5/10" in running
     assert "long" in talking
     for line in (failed, running, talking):
