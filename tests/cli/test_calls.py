@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from temporal_state import StateBackend, StoreTimeoutError
@@ -126,33 +127,72 @@ def failing(filled, monkeypatch) -> FailingStore:
     return store
 
 
+NEEDS_THE_STORE = [
+    "list",
+    "show order-7",
+    "steps order-7",
+    "history order-7",
+    "diff order-7 1 2",
+    "follow order-7",
+    "stats",
+    "reindex",
+    "documents",
+    "keys",
+    "get doc-1",
+    "set doc-1 {}",
+    "delete doc-1",
+    "snapshot create s --document doc-1",
+    "snapshot list",
+    "snapshot delete s",
+    "restore s",
+    "resume order-7",
+    "recover",
+    "reconcile order-7",
+    "cleanup --older-than 1d",
+    "export",
+    "import documents.ndjson",
+    "adopt theirs",
+]
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch):
+    """What there is to import and to adopt, in the present folder."""
+    monkeypatch.chdir(tmp_path)
+    line = '{"kind": "document", "type": "notes", "id": "x", "value": {}}'
+    (tmp_path / "documents.ndjson").write_text(f"{line}\n")
+    theirs = tmp_path / "theirs/persistent-artifacts/apps/tests/notes/Order 1"
+    theirs.mkdir(parents=True)
+    (theirs / "config.json").write_text("{}")
+
+
+@pytest.mark.parametrize("call", NEEDS_THE_STORE)
+async def test_a_store_that_fails_is_told_in_its_own_words(cli, failing, call, dev, inputs):
+    failing.error = StoreError("the disk is gone; look for it")
+    at = dev.client.service_client.config.target_host
+    answer = await cli(*call.split(), "--yes", "--address", at, code=5)
+    assert answer.err.endswith("the disk is gone; look for it\n")
+    assert not answer.out
+
+
+def test_no_command_is_left_out_of_those_that_meet_a_broken_store():
+    called = {call.split()[0] for call in NEEDS_THE_STORE}
+    # The one tells it in its own way (below), the other needs Temporal only.
+    assert called | {"doctor", "schedule"} == set(typer.main.get_command(app).commands)
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (StoreError("the disk is gone; look for it"), 5),
         (StoreTimeoutError("no answer in 30 s; look at the network"), 5),
         (StorePermissionError("read-only; get rights"), 5),
         (StoreFullError("no space; make some"), 1),
     ],
 )
-@pytest.mark.parametrize(
-    "call",
-    [
-        ("get", "doc-1"),
-        ("set", "doc-1", "{}"),
-        ("delete", "doc-1", "--yes"),
-        ("documents",),
-        ("show", "order-7"),
-        ("list",),
-        ("follow", "order-7"),
-        ("snapshot", "list"),
-    ],
-)
-async def test_a_store_that_fails_is_told_in_its_own_words(cli, failing, error, code, call):
+@pytest.mark.parametrize("call", [("get", "doc-1"), ("set", "doc-1", "{}"), ("list",)])
+async def test_each_failure_of_a_store_has_its_code(cli, failing, error, code, call):
     failing.error = error
-    answer = await cli(*call, code=code)
-    assert str(error) in answer.err
-    assert not answer.out
+    assert str(error) in (await cli(*call, code=code)).err
 
 
 async def test_a_doctor_finds_a_store_that_cannot_be_written(cli, failing):

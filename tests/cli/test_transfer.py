@@ -20,10 +20,11 @@ LINE = TypeAdapter(Line)
 
 async def exported(cli, tmp_path, *options):
     file = tmp_path / "all.ndjson"
-    await cli("export", file, "--yes", *options)
+    told = (await cli("export", file, "--yes", "--json", *options)).json(TransferShape)
     lines = file.read_text().splitlines()
     for line in lines:
         LINE.validate_json(line)
+    assert told["documents"] + told["records"] == len(lines)
     return file, [json.loads(line) for line in lines]
 
 

@@ -62,6 +62,7 @@ async def test_a_schedule_is_installed_shown_paused_and_removed(cli, filled, at)
     paused = (await cli("schedule", "pause", "--note", "we move", *name)).json(ScheduleShape)
     assert (paused["paused"], paused["note"]) == (True, "we move")
     assert not (await cli("schedule", "unpause", *name)).json(ScheduleShape)["paused"]
+    assert (await cli("schedule", "show", *name)).json(ScheduleShape)["id"] == name[1]
     assert "2 h 0 min" in (await cli("schedule", "show", *name[:-1])).out
     assert not (await cli("schedule", "remove", "--yes", *name)).json(ScheduleShape)["installed"]
     await cli("schedule", "remove", "--yes", *name, code=3)
