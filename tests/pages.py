@@ -34,6 +34,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from children import Children
+
 ROOT = Path(__file__).parents[1]
 SERVER = "localhost:7233"
 """Where the pages' examples expect a server; the tests put their own one's address there."""
@@ -185,18 +187,26 @@ def output_of(*arguments: str) -> str:
     return result.stdout
 
 
+PROGRAM = """
+import asyncio, os, sys
+from pathlib import Path
+tests, folder, page, server = sys.argv[1:]
+sys.path.insert(0, tests)
+import pages
+os.chdir(folder)
+asyncio.run(pages.run_page(Path(page).read_text(), server))
+"""
+
+
 def run_in(folder: Path, page: Path, server: str) -> subprocess.CompletedProcess[str]:
     """Run a page's blocks in a folder, in a process of its own."""
-    return subprocess.run(
-        [sys.executable, __file__, str(page), server],
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    children = Children()
+    try:
+        process = children.start(PROGRAM, Path(__file__).parent, folder, page, server)
+        out, err = process.communicate(timeout=120)
+    finally:
+        children.stop()
+    return subprocess.CompletedProcess([], process.returncode or 0, out, err)
 
 
 def environment() -> dict[str, str]:
