@@ -182,6 +182,27 @@ def test_no_command_is_left_out_of_those_that_meet_a_broken_store():
 
 
 @pytest.mark.parametrize(
+    "call",
+    [
+        "reindex",
+        "cleanup --older-than 1d --yes",
+        "adopt theirs",
+        "export all.ndjson",
+        "import documents.ndjson",
+        "reconcile",
+        "recover --yes",
+    ],
+)
+async def test_what_may_take_long_shows_how_far_it_is_on_a_terminal(cli, filled, inputs, dev, call):
+    ref = await filled.runs.start("wf", workflow_type="Job", kind="workflow")
+    await filled.runs.finish(ref, "failed", error="x")
+    at = dev.client.service_client.config.target_host
+    terminal = {"FORCE_COLOR": "1", "TEMPORAL_ADDRESS": at}
+    assert "━" in (await cli(*call.split(), env=terminal, code=None)).err
+    assert "━" not in (await cli(*call.split(), env={"TEMPORAL_ADDRESS": at}, code=None)).err
+
+
+@pytest.mark.parametrize(
     ("error", "code"),
     [
         (StoreTimeoutError("no answer in 30 s; look at the network"), 5),

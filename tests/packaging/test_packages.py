@@ -95,6 +95,10 @@ def test_what_is_installed_from_the_wheel_works(built, tmp_path):
     assert run(python, "-c", HELLO, cwd=tmp_path) == "{'greeting': 'Hello!'}\n"
     version = "from importlib import metadata; print(metadata.version('temporal-state'))"
     assert run(python, "-c", version, cwd=tmp_path).strip() == PROJECT["version"]
+    command = [tmp_path / "venv" / "bin" / "temporal-state"]
+    without = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert without.returncode == 1
+    assert "pip install 'temporal-state[cli]'" in without.stderr
     plugins = "from importlib import metadata; print(*metadata.entry_points(group='pytest11'))"
     assert "pytest_temporal_state" in run(python, "-c", plugins, cwd=tmp_path)
 

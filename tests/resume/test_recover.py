@@ -114,7 +114,14 @@ async def test_only_those_that_are_asked_for(quick):
         broken.clear()
 
         async def resumed(**filters):
-            recovery = await recover(quick.client, quick.backend, **filters)
+            seen = []
+            recovery = await recover(
+                quick.client,
+                quick.backend,
+                progress=lambda found: seen.append(found.looked_at),
+                **filters,
+            )
+            assert seen == [*range(1, recovery.looked_at + 1)]
             return [await handle.result() for handle in recovery.resumed]
 
         assert await resumed(status=["timed_out", "terminated", "lost"]) == []

@@ -46,7 +46,9 @@ async def test_closed_runs_go_when_they_are_old_and_running_ones_never(backend):
     assert await clean(older_than={"completed": 30 * DAY}, limit=1) == 1
     assert await clean(older_than={"completed": 30 * DAY}) == 1
     assert await names(backend) == {"young", "failed", "running"}
-    assert await clean(older_than=timedelta(0)) == 2
+    counted = []
+    assert await clean(older_than=timedelta(0), progress=counted.append) == 2
+    assert counted == [1, 2]
     assert await names(backend) == {"running"}
     lines = await backend.audit.list()
     assert [line.action for line in lines] == ["run.delete"] * 4
