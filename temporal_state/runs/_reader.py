@@ -5,17 +5,18 @@ and what the activity side told of them.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from temporal_state.documents import Engine, Layout
 from temporal_state.errors import DamagedObjectError, NotRecordedError
-from temporal_state.runs._decode import optional_value, to_checkpoint, to_run
+from temporal_state.runs._decode import optional_value, to_checkpoint, to_run, to_value
 from temporal_state.runs._diff import CheckpointDiff, difference
 from temporal_state.runs._hand import view
 from temporal_state.runs._merge import Json
 from temporal_state.runs._objects import PAGE, Objects
+from temporal_state.runs._outcomes import Outcome
 from temporal_state.runs._own import OwnDocuments
 from temporal_state.runs._records import Checkpoint, Run, Step, Value
 from temporal_state.runs._refs import RUN_FILE, RunLayout, RunRef
@@ -90,6 +91,19 @@ class RunReader:
         folder = key.removesuffix(RUN_FILE)
         parts = await self._with_values(folder, await self._steps.with_one(key, number))
         return next(iter(steps_of(parts)), None)
+
+    async def outcomes(self, ref: RunRef) -> Mapping[str, Outcome]:
+        """Return how the steps of a run stand, by the key of the call; results as they are kept."""
+        return await self._steps.outcomes(self._places.run(ref))
+
+    async def result_of(self, ref: RunRef, outcome: Outcome) -> Value | None:
+        """Return the result of a step that completed, unless it was not kept."""
+        if not outcome.completed or outcome.result is None:
+            return None
+        folder = self._places.folder(ref)
+        (part,) = await self._with_values(folder, [{"result": outcome.result}])
+        value = to_value(part["result"])
+        return value if value.dropped is None else None
 
     async def history(
         self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"

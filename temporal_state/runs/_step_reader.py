@@ -5,7 +5,7 @@ the part that the call named, since whoever runs an activity does not know its n
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -13,6 +13,7 @@ from temporal_state.runs._decode import to_hand_step, to_step
 from temporal_state.runs._hand import is_recorded
 from temporal_state.runs._merge import Json, merge_attempt
 from temporal_state.runs._objects import Objects
+from temporal_state.runs._outcomes import Outcome, outcomes_in
 from temporal_state.runs._records import Step
 from temporal_state.runs._refs import RUN_FILE, attempts_in, chunk_of, steps_file
 
@@ -33,6 +34,25 @@ class StepReader:
         )
         record = await self.objects.read(key)
         return [record, *await self._read([*chunks, *attempts])]
+
+    async def outcomes(self, key: str) -> Mapping[str, Outcome]:
+        """Return how a run's steps stand, by the key of the call.
+
+        One object after the other is made into them, so that a long run is never held as a whole.
+        """
+        chunks = await self.objects.keys(f"{key.removesuffix(RUN_FILE)}steps/")
+        record = await self.objects.read(key)
+        if not is_recorded(record):
+            return {}  # steps by hand have no key
+        last = record.get("step_count")
+
+        async def outcomes_at(chunk: str) -> Mapping[str, Outcome]:
+            return outcomes_in(await self.objects.read(chunk), last)
+
+        found = dict(outcomes_in(record, last))
+        for outcomes in await asyncio.gather(*map(outcomes_at, chunks)):
+            found.update(outcomes)
+        return found
 
     async def with_one(self, key: str, number: int) -> Sequence[Json]:
         """Return all that tells of one step, in the form of all of them."""

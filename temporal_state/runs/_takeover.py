@@ -14,13 +14,15 @@ from typing import Protocol
 
 from temporal_state.errors import NotRecordedError
 from temporal_state.runs._digest import step_key
+from temporal_state.runs._outcomes import Outcome
 from temporal_state.runs._own import ChainRef
-from temporal_state.runs._records import Run, Step
+from temporal_state.runs._records import Run
+from temporal_state.runs._refs import RunRef
 from temporal_state.runs._source import Home, Source, times_continued
 
 KEPT_BYTES = 64 * 1024 * 1024
-STEP_BYTES = 1024
-"""About what a step takes in memory beside its result."""
+RUN_BYTES = 4096
+"""About what a run takes in memory beside its steps."""
 
 PATIENCE = timedelta(seconds=2)
 NAP = 0.1
@@ -36,10 +38,8 @@ class Reader(Protocol):
         """Return a run."""
         ...
 
-    async def steps(
-        self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
-    ) -> Sequence[Step]:
-        """Return a run's steps."""
+    async def outcomes(self, ref: RunRef) -> Mapping[str, Outcome]:
+        """Return how a run's steps stand, by the key of the call."""
         ...
 
     async def of_workflow(self, workflow_id: str, *, namespace: str = "default") -> Sequence[Run]:
@@ -53,7 +53,7 @@ class Recorded:
 
     Attributes:
         run: The run.
-        steps: Its steps, by the key of the call.
+        steps: How its steps stand, by the key of the call.
         lineage: By what its changes are named: its own run id, or that of the run it resumed.
         home: Whose document its own is.
         limited: Whether later steps are left out, because they are to be done again.
@@ -61,14 +61,14 @@ class Recorded:
     """
 
     run: Run
-    steps: Mapping[str, Step]
+    steps: Mapping[str, Outcome]
     lineage: str
     home: ChainRef
     limited: bool
     size: int
 
-    def step(self, content: str) -> Step | None:
-        """Return the step that a call with this content was."""
+    def step(self, content: str) -> Outcome | None:
+        """Return how the step stands that a call with this content was."""
         return self.steps.get(step_key(self.run.original, content))
 
 
@@ -102,7 +102,7 @@ class Takeover:
         former: Recorded | None = recorded
         while former is not None and len(keys) < MAX_FORMER:
             step = former.step(content)
-            if former.limited if step is None else step.status == "completed":
+            if former.limited if step is None else step.completed:
                 break
             keys.append(step_key(former.run.original, content))
             source = former.run.resumed_from
@@ -118,7 +118,7 @@ class Takeover:
         newest, *others = reversed(self._known.items())
         for source, task in [newest, *others]:
             found = None if not task.done() or _is_of_no_use(task) else task.result()
-            room -= STEP_BYTES if found is None else found.size
+            room -= RUN_BYTES if found is None else found.size
             if room < 0 and source != newest[0] and task.done():
                 del self._known[source]
 
@@ -126,15 +126,17 @@ class Takeover:
         run = await self._ended(source)
         if run is None:
             return None
-        steps = await self._runs.steps(run.workflow_id, run_id=run.run_id, namespace=run.namespace)
+        steps = await self._runs.outcomes(run.ref)
         before = None if source.way else source.before
+        if before is not None:
+            steps = {key: step for key, step in steps.items() if step.number < before}
         return Recorded(
             run,
-            {s.key: s for s in steps if s.key and (before is None or s.number < before)},
+            steps,
             await self._lineage(run),
             await self.home_of(run),
             limited=before is not None,
-            size=sum(map(_size, steps)) + STEP_BYTES,
+            size=sum(step.size for step in steps.values()) + RUN_BYTES,
         )
 
     async def _ended(self, source: Source) -> Run | None:
@@ -175,11 +177,6 @@ class Takeover:
             return home
         found = await self.recorded(home)
         return None if found is None else found.home
-
-
-def _size(step: Step) -> int:
-    data = None if step.result is None else step.result.data
-    return STEP_BYTES + len(data or b"")
 
 
 def _is_of_no_use(task: "asyncio.Task[Recorded | None]") -> bool:
@@ -236,13 +233,11 @@ def _next(by_former: Mapping[str | None, Run], run: Run) -> Run | None:
 
 
 async def _child(runs: Reader, parent: Run, content: str, before: int | None) -> Run | None:
-    key = step_key(parent.original, content)
-    steps = await runs.steps(parent.workflow_id, run_id=parent.run_id, namespace=parent.namespace)
-    for step in steps:
-        if step.key == key and (before is None or step.number < before):
-            others = await runs.of_workflow(step.id, namespace=parent.namespace)
-            return _last_attempt(parent, others)
-    return None
+    step = (await runs.outcomes(parent.ref)).get(step_key(parent.original, content))
+    if step is None or (before is not None and step.number >= before):
+        return None
+    others = await runs.of_workflow(step.id, namespace=parent.namespace)
+    return _last_attempt(parent, others)
 
 
 def _last_attempt(parent: Run, others: Sequence[Run]) -> Run | None:

@@ -56,24 +56,33 @@ def _take_value(value: Json, found: dict[str, Json]) -> Json:
 
 def digests_in(part: Any) -> set[str]:
     """Return the digests of the values that a part of a record has apart."""
-    if isinstance(part, list):
-        return set().union(*map(digests_in, part))
-    if not isinstance(part, dict):
-        return set()
-    if _is_value(part):
-        return {part["apart"]} if "apart" in part else set()
-    return set().union(*(digests_in(v) for k, v in part.items() if k not in _NO_VALUES))
+    found: set[str] = set()
+    parts = [part]
+    while parts:  # no recursion: the steps of a long run have a great many parts
+        part = parts.pop()
+        if isinstance(part, list):
+            parts += part
+        elif isinstance(part, dict):
+            if not _is_value(part):
+                parts += [v for k, v in part.items() if k not in _NO_VALUES]
+            elif "apart" in part:
+                found.add(part["apart"])
+    return found
 
 
 def put_together(part: Any, values: Mapping[str, Json]) -> Any:
     """Return a part of a record with its values filled in."""
+    return _put_together(part, values) if values else part
+
+
+def _put_together(part: Any, values: Mapping[str, Json]) -> Any:
     if isinstance(part, list):
-        return [put_together(item, values) for item in part]
+        return [_put_together(item, values) for item in part]
     if not isinstance(part, dict):
         return part
     if _is_value(part):
         return {**part, **values.get(part.get("apart", ""), {})}
-    return {k: v if k in _NO_VALUES else put_together(v, values) for k, v in part.items()}
+    return {k: v if k in _NO_VALUES else _put_together(v, values) for k, v in part.items()}
 
 
 def data_of(value: Json) -> bytes | None:

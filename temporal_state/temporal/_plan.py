@@ -5,27 +5,26 @@ the record's, which may come a moment later.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from temporal_state.backend import StateBackend
 from temporal_state.documents import utc_now
 from temporal_state.errors import ConflictError, NotRecordedError
-from temporal_state.runs import Run, RunRef, Source, Step
+from temporal_state.runs import Run, Source, Step
+from temporal_state.temporal._inquiry import Inquiry, Pace
 from temporal_state.temporal._wire import ACTIVITY_PREFIX
 
 PATIENCE = timedelta(seconds=5)
 UNSEEN = timedelta(seconds=1)
 """How long to wait for the record of an end that no worker sees, but what was before it."""
-UNSEEN_ENDS = {WorkflowExecutionStatus.TERMINATED, WorkflowExecutionStatus.TIMED_OUT}
+UNSEEN_ENDS = {"terminated", "timed_out"}
 NAP = 0.1
 
-ENDS = {
-    WorkflowExecutionStatus.RUNNING: "running",
+ENDS: Mapping[int, str] = {
     WorkflowExecutionStatus.COMPLETED: "completed",
     WorkflowExecutionStatus.FAILED: "failed",
     WorkflowExecutionStatus.CANCELED: "cancelled",
@@ -34,6 +33,21 @@ ENDS = {
     WorkflowExecutionStatus.TIMED_OUT: "timed_out",
 }
 """A run's end in the record's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What Temporal knows of a run.
+
+    Attributes:
+        run_id: Which run it is.
+        closed: When it ended; ``None`` while it is open, paused or not.
+        end: How it ended; ``None`` while it is open.
+    """
+
+    run_id: str
+    closed: datetime | None
+    end: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +102,15 @@ async def plan_resume(
         )
     source = Source(run.namespace, run.workflow_id, run.run_id, from_step)
     steps = await backend.runs.steps(workflow_id, run_id=run.run_id, namespace=run.namespace)
-    ref = RunRef(run.namespace, run.workflow_id, run.run_id, run.started)
-    kept = await backend.runs.acknowledged_steps(ref)
+    kept = await backend.runs.acknowledged_steps(run.ref)
     plan = ResumePlan(run, source, [], [], [], [])
     for step in steps:
         if step.kind != "timer":
             again = from_step is not None and step.number >= from_step
             is_kept = (
-                step.key in kept and await backend.runs.acknowledged(ref, step.key) is not None
+                step.key in kept
+                and not _has_result(step)  # then nothing else is asked for
+                and await backend.runs.acknowledged(run.ref, step.key) is not None
             )
             kind = plan.executed if again else _what_becomes_of(step, plan, is_kept=is_kept)
             assert isinstance(kind, list)
@@ -113,8 +128,11 @@ def _what_becomes_of(step: Step, plan: ResumePlan, *, is_kept: bool) -> Sequence
         return plan.taken_over
     if step.status != "completed":
         return plan.executed
-    has_result = step.result is not None and step.result.dropped is None
-    return plan.taken_over if has_result and step.kind != "nexus" else plan.repeated
+    return plan.taken_over if _has_result(step) and step.kind != "nexus" else plan.repeated
+
+
+def _has_result(step: Step) -> bool:
+    return step.status == "completed" and step.result is not None and step.result.dropped is None
 
 
 async def _settled(
@@ -125,7 +143,7 @@ async def _settled(
     Where Temporal does not know the run, it is the record that says so.
     """
     known = await describe(client, workflow_id, run_id, namespace)
-    if known is not None and known.close_time is None:
+    if known is not None and known.closed is None:
         raise ConflictError(
             f"run {known.run_id} of {workflow_id!r} is open, so there is nothing to resume; "
             "terminate it first if it cannot end by itself"
@@ -146,27 +164,25 @@ async def _settled(
         )
     if run.kind != "workflow":
         raise ConflictError(f"{workflow_id!r} is of kind {run.kind}; only workflows are resumed")
-    status = known.status if known is not None else None
-    return run, run.status if status is None else ENDS[status]
+    return run, (None if known is None else known.end) or run.status
 
 
-def _patience(known: WorkflowExecutionDescription | None) -> float:
+def _patience(known: Known | None) -> float:
     """Return how many seconds to wait for a record: none for an end that is no news."""
-    if known is None or known.close_time is None:
+    if known is None or known.closed is None:
         return 0
-    patience = UNSEEN if known.status in UNSEEN_ENDS else PATIENCE
-    return (known.close_time + patience - utc_now()).total_seconds()
+    patience = UNSEEN if known.end in UNSEEN_ENDS else PATIENCE
+    return (known.closed + patience - utc_now()).total_seconds()
 
 
 async def describe(
     client: Client, workflow_id: str, run_id: str | None, namespace: str
-) -> WorkflowExecutionDescription | None:
+) -> Known | None:
     """Return what Temporal knows of a run; ``None`` if it does not know it, or cannot be asked."""
     if client.namespace != namespace:
         return None
-    try:
-        return await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
-    except RPCError as error:
-        if error.status == RPCStatusCode.NOT_FOUND:
-            return None
-        raise
+    info = await Inquiry(client, Pace()).described(workflow_id, run_id or "")
+    if info is None:
+        return None
+    closed = info.close_time.ToDatetime(UTC) if info.HasField("close_time") else None
+    return Known(info.execution.run_id, closed, ENDS.get(info.status))

@@ -18,7 +18,7 @@ from temporalio.worker import Worker
 from temporal_state.backend import StateBackend
 from temporal_state.errors import ConfigurationError
 from temporal_state.runs import Run
-from temporal_state.temporal._plan import ENDS, describe, plan_resume
+from temporal_state.temporal._plan import describe, plan_resume
 from temporal_state.temporal._resume import start
 
 log = logging.getLogger("temporal_state")
@@ -223,9 +223,7 @@ class Recovering:
     async def _may_be_dead(self, run: Run) -> bool:
         """Return whether Temporal says so, or cannot tell; then planning finds the words."""
         known = await describe(self.client, run.workflow_id, run.run_id, self.namespace)
-        if known is None or known.status is None:
-            return True
-        return known.close_time is not None and ENDS[known.status] in {*DEAD, *self.chosen.status}
+        return known is None or known.end in {*DEAD, *self.chosen.status}
 
     async def _my_turn(self) -> None:
         loop = asyncio.get_running_loop()

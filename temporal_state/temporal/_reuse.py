@@ -18,7 +18,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from temporal_state.errors import InvalidValueError
-from temporal_state.runs import Recorded, RunRef, Runs, Step, Takeover, Value, step_key
+from temporal_state.runs import Recorded, Runs, Takeover, step_key
 from temporal_state.temporal._attempts import Attempt
 from temporal_state.temporal._call import ActivityCall
 from temporal_state.temporal._recording import RecordingLane
@@ -132,12 +132,10 @@ class Reuse:
 
     async def _of(self, source: Recorded, call: ActivityCall) -> Payload | None:
         content = call.header.content if call.header is not None else ""
-        step = source.step(content)
-        value = _result_of(step)
-        run = source.run
+        step, run = source.step(content), source.run
+        value = None if step is None else await self._runs.result_of(run.ref, step)
         if value is None and (step is not None or not source.limited):
-            ref = RunRef(run.namespace, run.workflow_id, run.run_id, run.started)
-            value = await self._runs.acknowledged(ref, step_key(run.original, content))
+            value = await self._runs.acknowledged(run.ref, step_key(run.original, content))
         if value is None:
             return None
         return await self._lane.restored(run.namespace, run.workflow_id, value)
@@ -165,12 +163,6 @@ class Reuse:
         if not self._lane.capture.keeps("result"):
             return False
         return getattr(function, BEFORE_ACK, False) or self._lane.acknowledges(name)
-
-
-def _result_of(step: Step | None) -> Value | None:
-    if step is None or step.status != "completed" or step.result is None:
-        return None
-    return step.result if step.result.dropped is None else None
 
 
 def _payload_of(result: Any) -> Payload:
