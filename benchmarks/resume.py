@@ -3,15 +3,20 @@
     python -m benchmarks resume
 
 Each round runs a workflow of so many empty activities without the plugin; then one with it that
-fails after the last; then resumes that. The dev server runs without its throttle.
+fails after the last; then resumes that. The dev server runs without its throttle, and lets a run of
+10,000 steps have the 50,000 events and more that it needs. And: what an item of a loop costs that
+can go on where it was.
 """
 
 import asyncio
 import contextlib
+import gc
 import tempfile
 import time
+import tracemalloc
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -21,14 +26,18 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from benchmarks._table import Row, in_words, ratios
+from benchmarks._table import Goal, Row, in_words, number, ratios
 from temporal_state import StateBackend, StatePlugin, resume, state
+from temporal_state.runs import Source, Takeover
 from temporal_state.testing import dev_server
 
-SOON = timedelta(seconds=30)
-WIDTH = 20
+SOON = timedelta(minutes=5)
+WIDTH = 50
 STEPS = 200
 ROUNDS = 7
+LONG = 10_000
+ITEMS = 100_000
+LIMITS = ("limit.historyCount.error=1000000", "limit.historyCount.warn=1000000")
 
 
 @activity.defn
@@ -55,54 +64,179 @@ class Wide:
             raise ApplicationError("to be resumed", non_retryable=True)
 
 
-@dataclass(frozen=True)
-class Times:
-    """Seconds from the start to the end."""
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run took: seconds from its start to its end, and seconds of CPU of its process."""
 
-    without: float
-    recorded: float
-    resumed: float
+    wall: float
+    cpu: float
 
-
-async def one(client: Client, steps: int, queue: str, plugins: list[Any], fails: bool) -> float:
-    """Return how long a run took that does not resume another."""
-    async with Worker(
-        client, task_queue=queue, workflows=[Wide], activities=[nothing], plugins=plugins
-    ):
-        started = time.perf_counter()
-        with contextlib.suppress(WorkflowFailureError):
-            await client.execute_workflow(Wide.run, args=[steps, fails], id=queue, task_queue=queue)
-        return time.perf_counter() - started
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, found: list["Cost"]) -> Iterator[None]:
+        """Add what a block takes."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        found.append(cls(time.perf_counter() - wall, time.process_time() - cpu))
 
 
-async def measure(client: Client, steps: int) -> Times:
-    """Return the times of one round."""
-    without = await one(client, steps, uuid.uuid4().hex, [], False)
-    queue = uuid.uuid4().hex
-    with tempfile.TemporaryDirectory() as root:
-        async with StateBackend.open(root) as backend:
-            recorded = await one(client, steps, queue, [StatePlugin(backend)], True)
-            async with Worker(
-                client,
-                task_queue=queue,
-                workflows=[Wide],
-                activities=[nothing],
-                plugins=[StatePlugin(backend)],
-            ):
-                started = time.perf_counter()
-                await (await resume(client, backend, queue)).result()
-                return Times(without, recorded, time.perf_counter() - started)
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a run costs without the plugin, one that is recorded, and one that takes that over."""
+
+    without: Cost
+    recorded: Cost
+    resumed: Cost
+
+
+def worker(client: Client, queue: str, plugins: list[Any]) -> Worker:
+    """Return a worker for the runs."""
+    return Worker(client, task_queue=queue, workflows=[Wide], activities=[nothing], plugins=plugins)
+
+
+async def measure(client: Client, steps: int, backend: StateBackend, id: str) -> Round:
+    """Return the costs of one round; the recorded run has the id."""
+    costs: list[Cost] = []
+    async with worker(client, id, []):
+        with Cost.of(costs):
+            await client.execute_workflow(
+                Wide.run, args=[steps, False], id=uuid.uuid4().hex, task_queue=id
+            )
+    async with worker(client, id, [StatePlugin(backend)]):
+        with Cost.of(costs), contextlib.suppress(WorkflowFailureError):
+            await client.execute_workflow(Wide.run, args=[steps, True], id=id, task_queue=id)
+    async with worker(client, id, [StatePlugin(backend)]):
+        with Cost.of(costs):
+            await (await resume(client, backend, id)).result()
+    return Round(*costs)
 
 
 async def rows(*, short: bool) -> AsyncIterator[Row]:
     """Yield the figures."""
-    steps, rounds = (20, 1) if short else (STEPS, ROUNDS)
-    async with await dev_server(fast=True, dev_server_log_level="error") as server:
-        await measure(server.client, 20)  # warms up
-        times = [await measure(server.client, steps) for _ in range(rounds)]
-    for name in ("recorded", "resumed"):
-        ours, theirs = [getattr(t, name) for t in times], [t.without for t in times]
-        note = in_words(ours, theirs)
-        yield Row(
-            f"{steps} steps, {name}", "without the plugin", None, ratios(ours, theirs), note=note
+    options = [part for limit in LIMITS for part in ("--dynamic-config-value", limit)]
+    async with (
+        await dev_server(fast=True, dev_server_extra_args=options) as server,
+        _backend() as backend,
+    ):
+        client = server.client
+        await measure(client, 20, backend, uuid.uuid4().hex)  # warms up
+        for steps, rounds in ((20, 1),) if short else ((STEPS, ROUNDS), (LONG, 1)):
+            ids = [uuid.uuid4().hex for _ in range(rounds)]
+            found = [await measure(client, steps, backend, id) for id in ids]
+            for row in compared(steps, found):
+                yield row
+        run = (await backend.runs.of_workflow(ids[0]))[-1]
+        source = Source(run.namespace, run.workflow_id, run.run_id)
+        async for row in loading(backend, source, steps, 1 if short else ROUNDS):
+            yield row
+        for row in await loops(client, backend, 1000 if short else ITEMS, 1 if short else ROUNDS):
+            yield row
+
+
+@contextlib.asynccontextmanager
+async def _backend() -> AsyncIterator[StateBackend]:
+    with tempfile.TemporaryDirectory() as root:
+        async with StateBackend.open(root) as backend:
+            yield backend
+
+
+def compared(steps: int, rounds: Sequence[Round]) -> Iterator[Row]:
+    """Yield what the rounds say: in time, and in CPU, which a busy machine does not change."""
+    for kind in ("recorded", "taken over"):
+        runs = [one.recorded if kind == "recorded" else one.resumed for one in rounds]
+        for what in ("wall", "cpu"):
+            ours = [getattr(cost, what) / steps for cost in runs]
+            theirs = [getattr(one.without, what) / steps for one in rounds]
+            yield Row(
+                f"a step of {steps:,}, {kind}{', CPU' if what == 'cpu' else ''}",
+                "an empty activity without the plugin",
+                None,
+                ratios(ours, theirs),
+                note=in_words(ours, theirs),
+            )
+
+
+async def loading(
+    backend: StateBackend, source: Source, steps: int, rounds: int
+) -> AsyncIterator[Row]:
+    """Yield what the first activity of a resumed run waits for, and what is then kept."""
+    times = []
+    for _ in range(rounds):
+        started = time.process_time()
+        await Takeover(backend.runs).recorded(source)
+        times.append(time.process_time() - started)
+    figure = f"reading what {steps:,} steps have recorded"
+    yield Row(f"{figure}, CPU", "", Goal(1, "less"), times, "s")
+    gc.collect()
+    tracemalloc.start()
+    found = await Takeover(backend.runs).recorded(source)
+    gc.collect()
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    said = "" if found is None else f"; it says {number(found.size / 1e6)} MB of itself"
+    yield Row(
+        f"{figure}, memory held",
+        "",
+        Goal(20, "less"),
+        [held / 1e6],
+        "MB",
+        f"{number(peak / 1e6)} MB on the way{said}",
+    )
+
+
+@activity.defn
+async def async_loop(items: int) -> float:
+    """Return the seconds of CPU that a loop takes which does nothing."""
+    started = time.thread_time()
+    async for _ in state.resumable(range(items), every=2 * items + 2):
+        pass
+    return time.thread_time() - started
+
+
+@activity.defn
+def threaded_loop(items: int) -> float:
+    """Return the same of a threaded activity."""
+    started = time.thread_time()
+    for _ in state.sync.resumable(range(items), every=2 * items + 2):
+        pass
+    return time.thread_time() - started
+
+
+@workflow.defn(sandboxed=False)
+class Loops:
+    """One activity with a loop."""
+
+    @workflow.run
+    async def run(self, name: str, items: int) -> float:
+        """Return what it returns."""
+        seconds: float = await workflow.execute_activity(
+            name, items, start_to_close_timeout=SOON, result_type=float
         )
+        return seconds
+
+
+async def loops(client: Client, backend: StateBackend, items: int, rounds: int) -> Sequence[Row]:
+    """Return what an item costs of a loop whose position is saved, in CPU of its thread."""
+    queue, found = uuid.uuid4().hex, []
+    functions: Sequence[Callable[[int], Any]] = (async_loop, threaded_loop)
+    with ThreadPoolExecutor(2) as pool:
+        async with Worker(
+            client,
+            task_queue=queue,
+            workflows=[Loops],
+            activities=functions,
+            activity_executor=pool,
+            plugins=[StatePlugin(backend)],
+        ):
+            for function in functions:
+                name = function.__name__
+                times = [
+                    await client.execute_workflow(
+                        Loops.run, args=[name, items], id=uuid.uuid4().hex, task_queue=queue
+                    )
+                    for _ in range(rounds)
+                ]
+                each = [1e6 * seconds / items for seconds in times]
+                figure = f"state.resumable, an item of {items:,}, {name.partition('_')[0]}, CPU"
+                found.append(Row(figure, "", Goal(2, "less"), each, "µs"))
+    return found

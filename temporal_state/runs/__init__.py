@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from temporal_state.runs._source import Home, Source, home_from, source_from, to_json
     from temporal_state.runs._spans import Span, SpanStatistics, span_statistics
     from temporal_state.runs._store import Runs
-    from temporal_state.runs._takeover import Recorded, Takeover, resolve
+    from temporal_state.runs._takeover import MAX_FORMER, Recorded, Takeover, resolve
     from temporal_state.runs._trace import SpanIds
     from temporal_state.runs.catalog import Catalog, Feed, RunPage, Seal, Stats, StepStats, home_of
 else:
@@ -61,7 +61,7 @@ else:
             "_source": "Home Source home_from source_from to_json",
             "_spans": "Span SpanStatistics span_statistics",
             "_store": "Runs",
-            "_takeover": "Recorded Takeover resolve",
+            "_takeover": "MAX_FORMER Recorded Takeover resolve",
             "_trace": "SpanIds",
             "catalog": "Catalog Feed RunPage Seal Stats StepStats home_of",
         },
@@ -69,6 +69,7 @@ else:
 
 __all__ = [
     "CLOSED",
+    "MAX_FORMER",
     "PARTS",
     "Audit",
     "AuditLine",

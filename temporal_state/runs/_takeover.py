@@ -1,5 +1,6 @@
 """Finding what another run has recorded, so that a resumed one need not do it again.
 
+What a run had itself resumed counts as its own: it may have ended before it came to all of that.
 Nothing found on the way from the run that was resumed is no error: what is not known to be done is
 done. But that run itself must be there, since somebody has named it: without its record, or with
 another store than was meant, all would be done again in silence.
@@ -7,8 +8,8 @@ another store than was meant, all would be done again in silence.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
@@ -79,37 +80,55 @@ class Takeover:
         self._runs = runs
         self._known: OrderedDict[Source, asyncio.Task[Recorded | None]] = OrderedDict()
 
-    async def recorded(self, source: Source) -> Recorded | None:
+    async def recorded(self, source: Source, *, ended: bool = False) -> Recorded | None:
         """Return what was recorded of a source; ``None`` if its way leads to no run.
+
+        Args:
+            source: Whose record it is.
+            ended: Whether it is known that the run is over, so that there is no end to wait for.
 
         Raises:
             NotRecordedError: The run at the beginning of the way is not recorded.
         """
         task = self._known.get(source)
         if task is None or _is_of_no_use(task):
-            task = self._known[source] = asyncio.create_task(self._read(source))
+            task = self._known[source] = asyncio.create_task(self._read(source, ended=ended))
         self._known.move_to_end(source)
         found = await asyncio.shield(task)
         self._forget()
         return found
 
-    async def unfinished(self, recorded: Recorded, content: str) -> Sequence[str]:
-        """Return the keys of a call in a run and those that it resumed, the latest first.
+    async def line(self, source: Source) -> AsyncIterator[Recorded]:
+        """Yield what was recorded of a source, then of the runs that it resumed, the latest first.
+
+        Who resumes a resumed run goes on with all of them: it may have ended before it had come to
+        all that they had done.
+
+        Raises:
+            NotRecordedError: The run at the beginning of the way is not recorded.
+        """
+        found = await self.recorded(source)
+        for _ in range(MAX_FORMER):
+            if found is None:
+                break
+            yield found
+            former = found.run.resumed_from
+            try:
+                found = None if former is None else await self.recorded(former, ended=True)
+            except NotRecordedError:  # it has been dropped since
+                break
+
+    async def unfinished(self, source: Source, content: str) -> Sequence[str]:
+        """Return the keys of a call in a source and the runs that it resumed, the latest first.
 
         Only back to where it had completed, or is to be done again as a whole.
         """
         keys: list[str] = []
-        former: Recorded | None = recorded
-        while former is not None and len(keys) < MAX_FORMER:
+        async for former in self.line(source):
             step = former.step(content)
             if former.limited if step is None else step.completed:
                 break
             keys.append(step_key(former.run.original, content))
-            source = former.run.resumed_from
-            try:
-                former = None if source is None else await self.recorded(source)
-            except NotRecordedError:  # it has been dropped since
-                break
         return keys
 
     def _forget(self) -> None:
@@ -122,8 +141,8 @@ class Takeover:
             if room < 0 and source != newest[0] and task.done():
                 del self._known[source]
 
-    async def _read(self, source: Source) -> Recorded | None:
-        run = await self._ended(source)
+    async def _read(self, source: Source, *, ended: bool) -> Recorded | None:
+        run = await (resolve(self._runs, source) if ended else self._ended(source))
         if run is None:
             return None
         steps = await self._runs.outcomes(run.ref)
@@ -188,9 +207,27 @@ def _is_of_no_use(task: "asyncio.Task[Recorded | None]") -> bool:
 async def resolve(runs: Reader, source: Source) -> Run | None:
     """Return the run at the end of a source's way, if there is one.
 
+    A resumed run may have ended before it came to that child, or that run which continued one: then
+    it is the counterpart that the run which it resumed had.
+
     Raises:
         NotRecordedError: The run at the beginning is not recorded.
     """
+    begin = await _first(runs, source)
+    for _ in range(MAX_FORMER):
+        found = await _along(runs, begin, source)
+        former = begin.resumed_from
+        if found is not None or former is None or source.before is not None:
+            return found
+        source = replace(former, way=(*former.way, *source.way))
+        try:
+            begin = await _first(runs, source)
+        except NotRecordedError:  # it has been dropped since
+            break
+    return None
+
+
+async def _first(runs: Reader, source: Source) -> Run:
     found = await runs.get(source.workflow_id, run_id=source.run_id, namespace=source.namespace)
     if found is None:
         raise NotRecordedError(
@@ -198,6 +235,11 @@ async def resolve(runs: Reader, source: Source) -> Run | None:
             "which this one resumes, is not in the worker's store: either its record was deleted, "
             "or the worker has another store, app or tenant than the one who resumed it"
         )
+    return found
+
+
+async def _along(runs: Reader, begin: Run, source: Source) -> Run | None:
+    found: Run | None = begin
     before = source.before
     for part in source.way:
         if found is None:

@@ -5,16 +5,17 @@ the record's, which may come a moment later.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from temporal_state.backend import StateBackend
 from temporal_state.documents import utc_now
 from temporal_state.errors import ConflictError, NotRecordedError
-from temporal_state.runs import Run, Source, Step
+from temporal_state.runs import MAX_FORMER, Run, Runs, Source, Step, resolve
 from temporal_state.temporal._inquiry import Inquiry, Pace
 from temporal_state.temporal._wire import ACTIVITY_PREFIX
 
@@ -60,6 +61,8 @@ class ResumePlan:
         repeated: Steps that completed, and will run again since no result of theirs was kept.
         executed: Steps that had not completed, or are to be done again (``from_step``).
         children: Child workflows: they start again, and their steps are resumed by the same rule.
+        newest: The newest run of the workflow id when this was planned, where it is to start;
+            ``None`` if Temporal knew none there.
     """
 
     run: Run
@@ -68,6 +71,7 @@ class ResumePlan:
     repeated: Sequence[Step]
     executed: Sequence[Step]
     children: Sequence[Step]
+    newest: str | None = None
 
 
 async def plan_resume(
@@ -86,6 +90,7 @@ async def plan_resume(
         NotRecordedError: There is no record of such a run.
         ConflictError: The run is still open, or has completed and ``from_step`` is not given.
     """
+    newest = await newest_run(client, workflow_id)
     run, status = await _settled(
         client, backend, workflow_id, run_id, namespace or client.namespace
     )
@@ -101,21 +106,46 @@ async def plan_resume(
             "may be running elsewhere; give lost=True if you know that it is not"
         )
     source = Source(run.namespace, run.workflow_id, run.run_id, from_step)
-    steps = await backend.runs.steps(workflow_id, run_id=run.run_id, namespace=run.namespace)
-    kept = await backend.runs.acknowledged_steps(run.ref)
-    plan = ResumePlan(run, source, [], [], [], [])
-    for step in steps:
-        if step.kind != "timer":
-            again = from_step is not None and step.number >= from_step
+    plan = ResumePlan(run, source, [], [], [], [], newest)
+    async for former, steps in _steps_of(backend.runs, run, alone=from_step is not None):
+        kept = await backend.runs.acknowledged_steps(former.ref)
+        for step in steps:
             is_kept = (
                 step.key in kept
                 and not _has_result(step)  # then nothing else is asked for
-                and await backend.runs.acknowledged(run.ref, step.key) is not None
+                and await backend.runs.acknowledged(former.ref, step.key) is not None
             )
+            again = from_step is not None and step.number >= from_step
             kind = plan.executed if again else _what_becomes_of(step, plan, is_kept=is_kept)
             assert isinstance(kind, list)
             kind.append(step)
     return plan
+
+
+async def _steps_of(
+    runs: Runs, run: Run, *, alone: bool
+) -> AsyncIterator[tuple[Run, Sequence[Step]]]:
+    """Yield a run's steps, then those of the runs that it resumed which come after all of them.
+
+    Those it had not come to again. Timers are left out: they wait again.
+    """
+    last, before = 0, None
+    for _ in range(MAX_FORMER):
+        steps = await runs.steps(run.workflow_id, run_id=run.run_id, namespace=run.namespace)
+        beyond = [s for s in steps if s.number > last and (before is None or s.number < before)]
+        yield run, [step for step in beyond if step.kind != "timer"]
+        former = None if alone else run.resumed_from
+        if former is None:
+            break
+        last = max([last, *(step.number for step in beyond)])
+        before = None if former.way else former.before
+        try:
+            found = await resolve(runs, former)
+        except NotRecordedError:  # it has been dropped since
+            break
+        if found is None:
+            break
+        run = found
 
 
 def _what_becomes_of(step: Step, plan: ResumePlan, *, is_kept: bool) -> Sequence[Step]:
@@ -182,7 +212,15 @@ async def describe(
     if client.namespace != namespace:
         return None
     info = await Inquiry(client, Pace()).described(workflow_id, run_id or "")
-    if info is None:
-        return None
+    return None if info is None else _known(info)
+
+
+async def newest_run(client: Client, workflow_id: str) -> str | None:
+    """Return the newest run of a workflow id in the client's namespace, if there is one."""
+    info = await Inquiry(client, Pace()).described(workflow_id, "")
+    return None if info is None else info.execution.run_id
+
+
+def _known(info: WorkflowExecutionInfo) -> Known:
     closed = info.close_time.ToDatetime(UTC) if info.HasField("close_time") else None
     return Known(info.execution.run_id, closed, ENDS.get(info.status))

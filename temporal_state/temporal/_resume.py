@@ -33,7 +33,7 @@ from temporal_state.backend import StateBackend
 from temporal_state.errors import ConflictError, NotRecordedError
 from temporal_state.runs import Run, Takeover, Value
 from temporal_state.temporal._lineage import Lineage
-from temporal_state.temporal._plan import ResumePlan, plan_resume
+from temporal_state.temporal._plan import ResumePlan, newest_run, plan_resume
 from temporal_state.temporal._values import restored, to_payload
 from temporal_state.temporal._wire import HEADER
 
@@ -73,8 +73,8 @@ async def resume(
 
     Raises:
         NotRecordedError: There is no record of such a run, or none of its input.
-        ConflictError: A run of the workflow id is open, or has completed since; or this one
-            completed and ``from_step`` is not given.
+        ConflictError: A run of the workflow id is open, has completed since, or was started
+            meanwhile; or this one completed and ``from_step`` is not given.
     """
     plan = await plan_resume(
         client, backend, workflow_id, run_id, namespace=namespace, from_step=from_step, lost=lost
@@ -97,7 +97,7 @@ async def start(
     args: Sequence[Any] | None = None,
     **options: Any,
 ) -> WorkflowHandle[Any, Any]:
-    """Start the run that a plan is for; see `resume`."""
+    """Start the run that a plan is for, if no other run has been started since; see `resume`."""
     run = plan.run
     home = await Takeover(backend.runs).home_of(run)
     told = _Tells(Lineage(plan.source, home, trace_root=run.trace_id).to_payload())
@@ -108,10 +108,14 @@ async def start(
     if plan.source.before is None:
         # So of two who resume a run only one does, also if that one's has ended meanwhile.
         given.setdefault("id_reuse_policy", WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
-    try:
-        return await Client(**config).start_workflow(
-            workflow, args=await _input(client, run) if args is None else args, **given
+    arguments = await _input(client, run) if args is None else args
+    if given["id"] == run.workflow_id and await newest_run(client, given["id"]) != plan.newest:
+        raise ConflictError(
+            f"another run of {given['id']!r} was started meanwhile, so this one would do again "
+            "what that one has done; look at it, and resume it if it failed"
         )
+    try:
+        return await Client(**config).start_workflow(workflow, args=arguments, **given)
     except WorkflowAlreadyStartedError as error:
         raise ConflictError(
             f"a run of {given['id']!r} is open, or has completed since; wait for its end or "

@@ -18,7 +18,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from temporal_state.errors import InvalidValueError
-from temporal_state.runs import Recorded, Runs, Takeover, step_key
+from temporal_state.runs import Runs, Source, Takeover, step_key
 from temporal_state.temporal._attempts import Attempt
 from temporal_state.temporal._call import ActivityCall
 from temporal_state.temporal._recording import RecordingLane
@@ -56,9 +56,11 @@ class Reuse:
             if attempt is not None:
                 attempt.never_reused = True
             return None
-        found = None if source is None else await self._of(source, call)
-        if found is None and source is not None and call.header is not None:
-            call.former = await self._takeover.unfinished(source, call.header.content)
+        found = None
+        if source is not None and call.header is not None:
+            found = await self._of(source, call.header.content)
+            if found is None:
+                call.former = await self._takeover.unfinished(source, call.header.content)
         if found is None and self._is_repeated(call) and self._is_acknowledged(call, function):
             found = await self._acknowledged(attempt)
         if found is None:
@@ -111,7 +113,8 @@ class Reuse:
         if not task.cancelled():
             task.exception()  # marks it as seen: nobody may wait for it any longer
 
-    async def _join(self, call: ActivityCall) -> Recorded | None:
+    async def _join(self, call: ActivityCall) -> Source | None:
+        """Return from whom the call takes over, and make it one of that lineage."""
         header = call.header
         if header is None:
             return None
@@ -125,20 +128,25 @@ class Reuse:
             call.home = await self._takeover.home(lineage.home)
         if lineage.source is None:
             return None
-        source = await self._takeover.recorded(lineage.source)
-        if source is not None:
-            call.lineage = source.lineage
-        return source
-
-    async def _of(self, source: Recorded, call: ActivityCall) -> Payload | None:
-        content = call.header.content if call.header is not None else ""
-        step, run = source.step(content), source.run
-        value = None if step is None else await self._runs.result_of(run.ref, step)
-        if value is None and (step is not None or not source.limited):
-            value = await self._runs.acknowledged(run.ref, step_key(run.original, content))
-        if value is None:
+        recorded = await self._takeover.recorded(lineage.source)
+        if recorded is None:
             return None
-        return await self._lane.restored(run.namespace, run.workflow_id, value)
+        call.lineage = recorded.lineage
+        return lineage.source
+
+    async def _of(self, source: Source, content: str) -> Payload | None:
+        async for recorded in self._takeover.line(source):
+            step, run = recorded.step(content), recorded.run
+            if step is None and recorded.limited:
+                break  # it is to be done again
+            value = None if step is None else await self._runs.result_of(run.ref, step)
+            if value is None:
+                value = await self._runs.acknowledged(run.ref, step_key(run.original, content))
+            if value is not None:
+                return await self._lane.restored(run.namespace, run.workflow_id, value)
+            if step is not None and step.completed:
+                break  # it had to be done again there, too
+        return None
 
     async def _acknowledged(self, attempt: Attempt | None) -> Payload | None:
         if attempt is None:

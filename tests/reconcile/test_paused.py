@@ -3,6 +3,7 @@
 import uuid
 from datetime import timedelta
 
+import pytest
 from reconciling import ACTIVITIES, WORKFLOWS, Waits, until
 from temporalio.api.workflowservice.v1 import (
     PauseWorkflowExecutionRequest,
@@ -10,7 +11,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.worker import Worker
 
-from temporal_state import Recording, StatePlugin
+from temporal_state import ConflictError, Recording, StatePlugin, recover, resume
 from temporal_state.temporal import freshness, reconcile
 from temporal_state.testing import dev_server
 
@@ -40,6 +41,10 @@ async def test_a_paused_run_is_known_to_be_paused_until_it_goes_on(backend):
             run = await backend.runs.get(id)
             assert (run.status, run.paused) == ("running", True)
             assert (await freshness(client, backend, id)).open
+            with pytest.raises(ConflictError, match="is open"):
+                await resume(client, backend, id)
+            recovery = await recover(client, backend)
+            assert (recovery.resumed, recovery.refused, recovery.complete) == ([], [], True)
             await service.unpause_workflow_execution(
                 UnpauseWorkflowExecutionRequest(**names, request_id=uuid.uuid4().hex)
             )

@@ -2,13 +2,15 @@
 
 Each activity appends to the file EFFECTS: ``<run> <n> does`` is the side effect, ``<run> <n> done``
 is written last before it returns, so that a kill inside of it can be told apart, and ``<run> <n>
-kept`` once the plugin has let go of its result.
+kept`` once the plugin has let go of its result. Each line ends with the time, which all processes
+of the machine share.
 """
 
 import asyncio
 import os
 import signal
 import sys
+import time
 from datetime import timedelta
 
 from temporalio import activity, workflow
@@ -18,13 +20,17 @@ from temporalio.exceptions import ApplicationError
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import ActivityInboundInterceptor, Interceptor, Worker
 
+AT_ONCE = 5
+FLUSH_INTERVAL = timedelta(milliseconds=200)
+
 effects = -1
 mended = True
 breaks_at = 0
 
 
 def append(n: int, what: str) -> None:
-    os.write(effects, f"{activity.info().workflow_run_id} {n} {what}\n".encode())
+    run = activity.info().workflow_run_id
+    os.write(effects, f"{run} {n} {what} {time.monotonic()}\n".encode())
 
 
 @activity.defn
@@ -42,12 +48,13 @@ class Effects:
     @workflow.run
     async def run(self, steps: int) -> int:
         done = 0
-        for start in range(0, steps, 5):
-            done += len(await asyncio.gather(*map(self.one, range(start, start + 5))))
+        for start in range(0, steps, AT_ONCE):
+            some = range(start, start + AT_ONCE)
+            done += len(await asyncio.gather(*map(self.one, some)))
         return done
 
     async def one(self, n: int) -> int:
-        if n % 5 == 4:
+        if n % AT_ONCE == AT_ONCE - 1:
             return await workflow.execute_local_activity(
                 effect, n, start_to_close_timeout=timedelta(seconds=5)
             )
@@ -87,9 +94,7 @@ async def main(*arguments: str) -> None:
     effects = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     mended, breaks_at = is_mended == "mended", int(breaks)
     client = await Client.connect(target)
-    recording = Recording(
-        flush_interval=timedelta(milliseconds=200), before_ack=before_ack == "before_ack"
-    )
+    recording = Recording(flush_interval=FLUSH_INTERVAL, before_ack=before_ack == "before_ack")
     worker = Worker(
         client,
         task_queue=queue,

@@ -8,6 +8,8 @@ import uuid
 from collections import Counter
 from datetime import timedelta
 
+import nexusrpc
+import nexusrpc.handler
 import pytest
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload, WorkflowExecution
@@ -23,6 +25,7 @@ from temporalio.client import (
 )
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from temporal_state import (
@@ -37,6 +40,7 @@ from temporal_state import (
     state,
 )
 from temporal_state.storage import MemoryStore
+from temporal_state.temporal._resume import start
 from temporal_state.testing import FailingStore
 
 SOON = timedelta(seconds=30)
@@ -228,6 +232,21 @@ async def test_of_two_who_resume_a_run_one_does(quick):
     assert ran == {"1": 1, "2": 1, "3": 2}
 
 
+async def test_who_planned_before_another_resumed_starts_nothing_although_that_one_failed(quick):
+    """It would do again what the other one's run has done."""
+    async with quick.worker(Three, activities=[work]):
+        handle = await failed(quick, culprit="2")
+        late = await plan_resume(quick.client, quick.backend, handle.id)
+        broken.add("3")
+        with pytest.raises(WorkflowFailureError):
+            await (await resume(quick.client, quick.backend, handle.id)).result()
+        broken.clear()
+        with pytest.raises(ConflictError, match="meanwhile"):
+            await start(quick.client, quick.backend, late)
+        await (await resume(quick.client, quick.backend, handle.id)).result()
+    assert ran == {"1": 1, "2": 2, "3": 2}
+
+
 async def test_signals_and_updates_reach_a_resumed_run(quick):
     async with quick.worker(Three, activities=[work]):
         handle = await failed(quick)
@@ -311,6 +330,162 @@ async def test_from_a_step_on_children_are_done_again_and_earlier_ones_are_not(q
         new = await resume(quick.client, quick.backend, handle.id, from_step=3)
         await new.result()
     assert ran == {"1": 1, "child a": 1, "child b": 2, "2": 2}
+
+
+@workflow.defn
+class Gated:
+    def __init__(self) -> None:
+        self.open = False
+
+    @workflow.signal
+    async def go(self) -> None:
+        self.open = True
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        await workflow.wait_condition(lambda: self.open)
+        done = [await do("1"), await workflow.execute_child_workflow(Child.run, "c")]
+        return [*done, await do("2"), await do("3")]
+
+
+async def test_a_resumed_run_that_ended_before_it_came_to_what_was_done_loses_none_of_it(quick):
+    async with quick.worker(Gated, Child, activities=[work]):
+        broken.add("3")
+        handle = await quick.start(Gated.run, start_signal="go")
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        broken.clear()
+        for _ in range(2):
+            new = await resume(quick.client, quick.backend, handle.id)
+            while not await quick.backend.runs.get(handle.id, run_id=new.first_execution_run_id):
+                await asyncio.sleep(0.02)
+            await new.terminate()  # it has not begun
+        plan = await plan_resume(quick.client, quick.backend, handle.id)
+        named = lambda steps: [step.number for step in steps]  # noqa: E731
+        assert (named(plan.taken_over), named(plan.children), named(plan.executed)) == (
+            [1, 3],
+            [2],
+            [4],
+        )
+        new = await resume(quick.client, quick.backend, handle.id)
+        await new.signal(Gated.go)
+        assert len(await new.result()) == 4
+        assert await quick.backend.runs.document(handle.id) == {}
+    assert ran == {"1": 1, "child c": 1, "2": 1, "3": 2}
+
+
+async def test_a_step_from_which_all_is_done_again_is_a_step_of_the_resumed_run_and_before(quick):
+    async with quick.worker(Three, activities=[work]):
+        handle = await failed(quick)
+        broken.add("2")
+        with pytest.raises(WorkflowFailureError):
+            await (await resume(quick.client, quick.backend, handle.id, from_step=2)).result()
+        broken.clear()
+        await (await resume(quick.client, quick.backend, handle.id)).result()
+    assert ran == {"1": 1, "2": 3, "3": 2}  # 2 is not that of the first run again
+
+
+@workflow.defn
+class Rolls:
+    @workflow.run
+    async def run(self, n: int) -> str:
+        await do(f"{n} a")
+        await do(f"{n} b")
+        if n < 3:
+            workflow.continue_as_new(n + 1)
+        return f"{n} done"
+
+
+async def test_a_run_in_the_midst_of_a_chain_is_resumed_and_goes_on_with_the_chain(quick):
+    async with quick.worker(Rolls, activities=[work]):
+        broken.add("2 b")
+        handle = await quick.start(Rolls.run, 1)
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        with pytest.raises(ConflictError, match="continued_as_new"):
+            await resume(quick.client, quick.backend, handle.id, handle.first_execution_run_id)
+        broken.symmetric_difference_update({"2 b", "3 b"})
+        with pytest.raises(WorkflowFailureError):
+            await (await resume(quick.client, quick.backend, handle.id)).result()
+        broken.clear()
+        assert await (await resume(quick.client, quick.backend, handle.id)).result() == "3 done"
+    assert ran == {"1 a": 1, "1 b": 1, "2 a": 1, "2 b": 2, "3 a": 1, "3 b": 2}
+
+
+@activity.defn(name="renamed")
+async def renamed(name: str) -> str:
+    ran[f"renamed {name}"] += 1
+    return name
+
+
+@workflow.defn(name="Edited")
+class Old:
+    @workflow.run
+    async def run(self) -> None:
+        for name in ("same", "changed", "moved", "broken"):
+            await do(name)
+
+
+@workflow.defn(name="Edited")
+class New:
+    @workflow.run
+    async def run(self) -> None:
+        await do("same")
+        await do("changed to")
+        await workflow.execute_activity(renamed, "moved", start_to_close_timeout=SOON)
+
+
+async def test_a_call_whose_argument_or_activity_is_another_now_runs(quick):
+    async with quick.worker(Old, activities=[work]):
+        handle = await failed(quick, Old, "broken")
+    async with quick.worker(New, activities=[work, renamed]):
+        await (await resume(quick.client, quick.backend, handle.id)).result()
+    of_old = {"same": 1, "changed": 1, "moved": 1, "broken": 1}
+    assert ran == {**of_old, "changed to": 1, "renamed moved": 1}
+
+
+@nexusrpc.service
+class Pays:
+    pay: nexusrpc.Operation[int, int]
+
+
+@nexusrpc.handler.service_handler(service=Pays)
+class PaysHandler:
+    @nexusrpc.handler.sync_operation
+    async def pay(self, ctx: nexusrpc.handler.StartOperationContext, cents: int) -> int:
+        ran["nexus"] += 1
+        return cents
+
+
+@workflow.defn
+class PaysByNexus:
+    @workflow.run
+    async def run(self, endpoint: str) -> int:
+        client = workflow.create_nexus_client(service=Pays, endpoint=endpoint)
+        paid = await client.execute_operation(Pays.pay, 7, schedule_to_close_timeout=SOON)
+        await do("1")
+        await do("2")
+        return paid
+
+
+async def test_a_nexus_operation_is_repeated_and_that_is_said_before(quick, dev, caplog):
+    endpoint, queue = f"pays-{uuid.uuid4().hex}", uuid.uuid4().hex
+    await dev.create_nexus_endpoint(endpoint, queue)
+    async with (
+        Worker(quick.client, task_queue=queue, nexus_service_handlers=[PaysHandler()]),
+        quick.worker(PaysByNexus, activities=[work]),
+    ):
+        broken.add("2")
+        handle = await quick.start(PaysByNexus.run, endpoint)
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        broken.clear()
+        plan = await plan_resume(quick.client, quick.backend, handle.id)
+        assert [step.name for step in plan.repeated] == ["Pays.pay"]
+        assert [step.number for step in plan.taken_over] == [2]
+        assert await (await resume(quick.client, quick.backend, handle.id)).result() == 7
+    assert "step 1 (Pays.pay)" in caplog.text
+    assert ran == {"nexus": 2, "1": 1, "2": 2}
 
 
 @workflow.defn

@@ -1,12 +1,14 @@
 """Recovery: what failed or was lost is resumed, once, and nothing else is."""
 
 import asyncio
+import contextlib
+import dataclasses
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from temporalio import activity, workflow
-from temporalio.client import WorkflowFailureError
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
@@ -187,6 +189,28 @@ async def test_a_worker_recovers_the_runs_of_its_queue_when_it_starts(quick):
             else:
                 await asyncio.sleep(0.3)
     assert ran == {"mine 1": 1, "mine 2": 2}
+
+
+async def test_two_workers_that_start_at_once_recover_each_run_once(quick):
+    names = [f"run {n}" for n in range(6)]
+    async with quick.worker(Two, activities=[work]):
+        handles = [await fails(quick, name) for name in names]
+        for handle in handles:
+            await is_recorded(quick, handle, "failed")
+    broken.clear()
+    chosen = Recover(per_second=1000)
+    async with contextlib.AsyncExitStack() as stack:
+        target = quick.client.service_client.config.target_host
+        for client in (quick.client, await Client.connect(target)):  # one each, as processes have
+            plugin = StatePlugin(quick.backend, recover=chosen)
+            one = dataclasses.replace(quick, client=client)
+            worker = one.worker(Two, activities=[work], plugins=[plugin])
+            await stack.enter_async_context(worker)
+        for handle in handles:
+            await is_recorded(quick, handle, "completed")
+    assert ran == {**{f"{name} 1": 1 for name in names}, **{f"{name} 2": 2 for name in names}}
+    for handle in handles:
+        assert len(await quick.backend.runs.of_workflow(handle.id)) == 2
 
 
 class Hanging(MemoryStore):

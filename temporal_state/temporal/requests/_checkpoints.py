@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, asdict
 from typing import TYPE_CHECKING, Any
 
 from temporal_state.documents import to_text
-from temporal_state.runs import Checkpoint, Run, resolve
+from temporal_state.runs import MAX_FORMER, Checkpoint, Run, resolve
 from temporal_state.temporal.requests._base import Request, Scope, request
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ NAP = 0.1
 class LastCheckpoint(Request):
     """Read the newest checkpoint before this run. Returns a JSON object, or nothing.
 
-    It is one of its chain's runs before it; of a chain's first run, of the run that it resumes.
+    It is one of its chain's runs before it; of a chain's first run, of the run that it resumes, or
+    of the one that that run had resumed.
 
     Attributes:
         number: The number that it has at least, if that is known. It may just be on its way to the
@@ -56,8 +57,14 @@ class LastCheckpoint(Request):
                 found = await _last_of(runs, run)
                 if found is not None:
                     return found
-        former = None if this.source is None else await resolve(runs, this.source)
-        return None if former is None else await _last_of(runs, former)
+        source = this.source
+        for _ in range(MAX_FORMER):
+            former = None if source is None else await resolve(runs, source)
+            found = None if former is None else await _last_of(runs, former)
+            if found is not None or former is None:
+                return found
+            source = former.resumed_from  # it ended before it had one
+        return None
 
 
 async def _last_of(runs: "Runs", run: Run) -> Checkpoint | None:
