@@ -32,7 +32,7 @@ from temporal_state.runs import Source, Takeover
 from temporal_state.testing import dev_server
 
 SOON = timedelta(minutes=5)
-WIDTH = 50
+WIDTH = 100
 STEPS = 200
 ROUNDS = 7
 LONG = 10_000

@@ -187,7 +187,7 @@ async def test_what_a_kill_takes_from_a_record_is_no_more_than_the_last_flush_in
     handle = await dev.client.start_workflow(
         "Effects", STEPS, id=queue, task_queue=queue, task_timeout=timedelta(seconds=2)
     )
-    kills, ages = [], []
+    kills, ages, recorded = [], [], set()
     async with StateBackend.open(tmp_path / "root") as backend:
         for _ in range(max(2, KILLS // 2)):
             worker = await start_worker(*arguments)
@@ -204,8 +204,9 @@ async def test_what_a_kill_takes_from_a_record_is_no_more_than_the_last_flush_in
             await handle.terminate()
             await done
             before = lines_of(effects)
-            recorded = await recorded_results(backend, handle)
-            ends = {line.n: line.time for line in before if line.what == "done"}
+            recorded = recorded | await recorded_results(backend, handle)  # who resumes has both
+            run = handle.first_execution_run_id
+            ends = {line.n: line.time for line in before if (line.run, line.what) == (run, "done")}
             lost = ends.keys() - recorded
             ages += [kill - ends[n] for n in lost]
             kills.append((recorded, lost, len(before)))
