@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from temporalio import activity
 
-from temporal_state.documents import Caller, dumps, plain
+from temporal_state.documents import Caller, dumps, loads, plain
 from temporal_state.errors import StateError, StoreTimeoutError, TooLargeError
 from temporal_state.runs import LoopRef, Position
 from temporal_state.temporal._call import ActivityCall
@@ -85,7 +85,8 @@ class Keeper:
     @property
     def value(self) -> Any:
         """A copy of what the user keeps."""
-        return plain(self._value)
+        value = self._value
+        return loads(dumps(value)) if isinstance(value, dict | list) else value
 
     @value.setter
     def value(self, value: Any) -> None:
@@ -289,7 +290,9 @@ class Keeper:
 
 def _checked(value: Any) -> Any:
     result = plain(value, "value")
-    if result is not None and (size := len(dumps(result))) > MAX_VALUE:
+    if isinstance(result, int | float | None):
+        return result
+    if (size := len(dumps(result))) > MAX_VALUE:
         raise TooLargeError(
             f"the value kept with a loop's position has {size} bytes of JSON, the limit is "
             f"{MAX_VALUE}; keep large data elsewhere and store where it lies"

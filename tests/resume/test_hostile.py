@@ -344,12 +344,19 @@ class Gated:
     @workflow.run
     async def run(self) -> list[str]:
         await workflow.wait_condition(lambda: self.open)
-        done = [await do("1"), await workflow.execute_child_workflow(Child.run, "c")]
+        checkpoint = await state.last_checkpoint()
+        done = [
+            str(checkpoint is not None),
+            await do("1"),
+            await workflow.execute_child_workflow(Child.run, "c"),
+        ]
         return [*done, await do("2"), await do("3")]
 
 
 async def test_a_resumed_run_that_ended_before_it_came_to_what_was_done_loses_none_of_it(quick):
-    async with quick.worker(Gated, Child, activities=[work]):
+    recording = Recording(checkpoint_every=2, flush_interval=timedelta(milliseconds=50))
+    plugins = [StatePlugin(quick.backend, recording=recording)]
+    async with quick.worker(Gated, Child, activities=[work], plugins=plugins):
         broken.add("3")
         handle = await quick.start(Gated.run, start_signal="go")
         with pytest.raises(WorkflowFailureError):
@@ -363,13 +370,13 @@ async def test_a_resumed_run_that_ended_before_it_came_to_what_was_done_loses_no
         plan = await plan_resume(quick.client, quick.backend, handle.id)
         named = lambda steps: [step.number for step in steps]  # noqa: E731
         assert (named(plan.taken_over), named(plan.children), named(plan.executed)) == (
-            [1, 3],
-            [2],
-            [4],
+            [2, 4],
+            [3],
+            [1, 5],
         )
         new = await resume(quick.client, quick.backend, handle.id)
         await new.signal(Gated.go)
-        assert len(await new.result()) == 4
+        assert (await new.result())[0] == "True"  # also that of the first run is found
         assert await quick.backend.runs.document(handle.id) == {}
     assert ran == {"1": 1, "child c": 1, "2": 1, "3": 2}
 
