@@ -8,7 +8,7 @@ another store than was meant, all would be done again in silence.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
@@ -98,37 +98,31 @@ class Takeover:
         self._forget()
         return found
 
-    async def line(self, source: Source) -> AsyncIterator[Recorded]:
-        """Yield what was recorded of a source, then of the runs that it resumed, the latest first.
+    async def former(self, recorded: Recorded) -> Recorded | None:
+        """Return what was recorded of the run that a run resumed, as far as that is still known.
 
         Who resumes a resumed run goes on with all of them: it may have ended before it had come to
         all that they had done.
-
-        Raises:
-            NotRecordedError: The run at the beginning of the way is not recorded.
         """
-        found = await self.recorded(source)
-        for _ in range(MAX_FORMER):
-            if found is None:
-                break
-            yield found
-            former = found.run.resumed_from
-            try:
-                found = None if former is None else await self.recorded(former, ended=True)
-            except NotRecordedError:  # it has been dropped since
-                break
+        source = recorded.run.resumed_from
+        try:
+            return None if source is None else await self.recorded(source, ended=True)
+        except NotRecordedError:  # it has been dropped since
+            return None
 
-    async def unfinished(self, source: Source, content: str) -> Sequence[str]:
-        """Return the keys of a call in a source and the runs that it resumed, the latest first.
+    async def unfinished(self, recorded: Recorded, content: str) -> Sequence[str]:
+        """Return the keys of a call in a run and those that it resumed, the latest first.
 
         Only back to where it had completed, or is to be done again as a whole.
         """
         keys: list[str] = []
-        async for former in self.line(source):
+        former: Recorded | None = recorded
+        while former is not None and len(keys) < MAX_FORMER:
             step = former.step(content)
             if former.limited if step is None else step.completed:
                 break
             keys.append(step_key(former.run.original, content))
+            former = await self.former(former)
         return keys
 
     def _forget(self) -> None:

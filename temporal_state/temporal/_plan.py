@@ -190,7 +190,8 @@ async def _settled(
     if run is None:
         raise NotRecordedError(
             f"there is no record of run {run_id or ''} of {workflow_id!r} in namespace "
-            f"{namespace!r} of {backend!r}; look at the store, the app and the namespace"
+            f"{namespace!r} of {backend!r}; look at the store, the app and the namespace, or give "
+            "the run_id= of an earlier run, if this one ended before a worker had recorded it"
         )
     if run.kind != "workflow":
         raise ConflictError(f"{workflow_id!r} is of kind {run.kind}; only workflows are resumed")

@@ -18,7 +18,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from temporal_state.errors import InvalidValueError
-from temporal_state.runs import Runs, Source, Takeover, step_key
+from temporal_state.runs import MAX_FORMER, Recorded, Runs, Takeover, step_key
 from temporal_state.temporal._attempts import Attempt
 from temporal_state.temporal._call import ActivityCall
 from temporal_state.temporal._recording import RecordingLane
@@ -113,8 +113,8 @@ class Reuse:
         if not task.cancelled():
             task.exception()  # marks it as seen: nobody may wait for it any longer
 
-    async def _join(self, call: ActivityCall) -> Source | None:
-        """Return from whom the call takes over, and make it one of that lineage."""
+    async def _join(self, call: ActivityCall) -> Recorded | None:
+        """Return what the call takes over from, and make it one of that lineage."""
         header = call.header
         if header is None:
             return None
@@ -128,14 +128,16 @@ class Reuse:
             call.home = await self._takeover.home(lineage.home)
         if lineage.source is None:
             return None
-        recorded = await self._takeover.recorded(lineage.source)
-        if recorded is None:
-            return None
-        call.lineage = recorded.lineage
-        return lineage.source
+        source = await self._takeover.recorded(lineage.source)
+        if source is not None:
+            call.lineage = source.lineage
+        return source
 
-    async def _of(self, source: Source, content: str) -> Payload | None:
-        async for recorded in self._takeover.line(source):
+    async def _of(self, source: Recorded, content: str) -> Payload | None:
+        recorded: Recorded | None = source
+        for _ in range(MAX_FORMER):
+            if recorded is None:
+                break
             step, run = recorded.step(content), recorded.run
             if step is None and recorded.limited:
                 break  # it is to be done again
@@ -146,6 +148,7 @@ class Reuse:
                 return await self._lane.restored(run.namespace, run.workflow_id, value)
             if step is not None and step.completed:
                 break  # it had to be done again there, too
+            recorded = await self._takeover.former(recorded)
         return None
 
     async def _acknowledged(self, attempt: Attempt | None) -> Payload | None:
