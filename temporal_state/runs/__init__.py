@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from temporal_state.runs._store import Runs
     from temporal_state.runs._takeover import MAX_FORMER, Recorded, Takeover, resolve
     from temporal_state.runs._trace import SpanIds
+    from temporal_state.runs._values import is_large
     from temporal_state.runs.catalog import Catalog, Feed, RunPage, Seal, Stats, StepStats, home_of
 else:
     __getattr__ = lazily(
@@ -63,6 +64,7 @@ else:
             "_store": "Runs",
             "_takeover": "MAX_FORMER Recorded Takeover resolve",
             "_trace": "SpanIds",
+            "_values": "is_large",
             "catalog": "Catalog Feed RunPage Seal Stats StepStats home_of",
         },
     )
@@ -118,6 +120,7 @@ __all__ = [
     "from_plain",
     "home_from",
     "home_of",
+    "is_large",
     "resolve",
     "source_from",
     "span_statistics",

@@ -22,6 +22,7 @@ class Patch:
         notes: What activities noted of the run: keys of its metadata, each with its time.
         final: Whether it brings an end, which is written first.
         bytes: How much memory its values take at most.
+        large: Whether a value in it may be so large that it is kept apart.
     """
 
     ref: RunRef
@@ -32,6 +33,7 @@ class Patch:
     notes: dict[str, Json] = field(default_factory=dict)
     final: bool = False
     bytes: int = 0
+    large: bool = True
 
     def see_step(self, number: int, part: str, seen: Json) -> None:
         """Take in the ``call`` or the ``end`` of a step."""
@@ -54,10 +56,11 @@ class Patch:
             self.notes = merge_metadata(self.notes, other.notes)
         self.final |= other.final
         self.bytes += other.bytes
+        self.large |= other.large
 
     def __len__(self) -> int:
-        counts = map(len, (self.attempts, self.spans, self.notes))
-        return sum(counts) + len(self.steps) + (self.header is not None)
+        of_activities = len(self.attempts) + len(self.spans) + len(self.notes)
+        return of_activities + len(self.steps) + (self.header is not None)
 
 
 def merge_record(stored: Json, header: Mapping[str, Any] | None, steps: dict[int, Json]) -> Json:

@@ -54,6 +54,11 @@ def _take_value(value: Json, found: dict[str, Json]) -> Json:
     return {**rest, "apart": digest, "size": len(data)}
 
 
+def is_large(value: Json) -> bool:
+    """Return whether a stored value may have to lie apart."""
+    return any(4 * len(value.get(part, "")) > INLINE_BYTES for part in _DATA)  # UTF-8 at most
+
+
 def digests_in(part: Any) -> set[str]:
     """Return the digests of the values that a part of a record has apart."""
     found: set[str] = set()

@@ -75,10 +75,12 @@ class RunWriter(RunReader):
             How many objects were written.
         """
         values: dict[str, Json] = {}
-        header = take_apart(self._without_known_input(patch), values)
-        steps = take_apart(patch.steps, values)
-        attempts = take_apart(patch.attempts, values)
-        await self._put_values(patch.ref, values)
+        header = self._without_known_input(patch)
+        steps, attempts = patch.steps, patch.attempts
+        if patch.large:
+            header = take_apart(header, values)
+            steps, attempts = take_apart(steps, values), take_apart(attempts, values)
+            await self._put_values(patch.ref, values)
         by_chunk: dict[int, dict[int, Json]] = {}
         for number, step in steps.items():
             by_chunk.setdefault(chunk_of(number), {})[number] = step

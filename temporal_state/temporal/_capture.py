@@ -24,7 +24,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from temporal_state.runs import Json, Patch, RunRef
+from temporal_state.runs import Json, Patch, RunRef, is_large
 from temporal_state.temporal._events import innermost
 
 log = logging.getLogger("temporal_state")
@@ -219,6 +219,7 @@ class ValueEncoder:
             holder[place] = value
             if place == "value":
                 holder["message"] = _message_in(value)
+        patch.large = any(is_large(value) for value in stored)
 
     async def encode_value(self, value: Captured, ref: RunRef) -> Json:
         """Return the stored form of one payload of a run."""

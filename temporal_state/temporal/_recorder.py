@@ -225,7 +225,11 @@ class Recorder(Intake):
                 self._whole.add(patch.ref)
 
     def _merge(self, patch: Patch) -> None:
-        self._add(self._pending.setdefault(patch.ref, Patch(patch.ref)), patch)
+        pending = self._pending.get(patch.ref)
+        if pending is None:
+            self._pending[patch.ref] = patch
+        else:
+            self._add(pending, patch)
 
     async def _write(self, ref: RunRef) -> bool:
         patch = self._pending.pop(ref)
