@@ -25,6 +25,8 @@ MODULES = {
     "temporal_state.state.keys": "Small values under names.",
     "temporal_state.state.system": "State that belongs to no run.",
     "temporal_state.state.credentials": "Access data without secrets.",
+    "temporal_state.state.runs": "The records of runs, in workflow and activity code.",
+    "temporal_state.state.snapshots": "Snapshots, in workflow and activity code.",
     "temporal_state.state.sync": "The same for threaded activities.",
     "temporal_state.documents": "What a `StateBackend` has for documents.",
     "temporal_state.runs": "What a `StateBackend` has for runs.",

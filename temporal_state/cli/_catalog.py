@@ -78,7 +78,8 @@ def _print(out: Output, found: Stats) -> None:
     out.text("")
     out.text(
         f"{count_text(found.total)} runs, {count_text(found.checkpoints)} checkpoints, "
-        f"{count_text(found.bytes)} bytes, average {duration_text(found.average_duration) or '-'}"
+        f"{count_text(found.bytes)} bytes, average {duration_text(found.average_duration) or '-'}, "
+        f"of writing a checkpoint {duration_text(found.average_checkpoint_time) or '-'}"
     )
     if found.unreadable:
         out.say(f"{found.unreadable} records cannot be read; 'temporal-state reindex' names them")

@@ -198,7 +198,11 @@ class RunsByHand(CheckpointWriter):
     async def annotate(
         self, ref: RunRef, metadata: Mapping[str, Any], *, at: datetime | None = None
     ) -> None:
-        """Merge notes into a run's metadata, key by key; of each key, what was so last holds."""
+        """Merge notes into a run's metadata, key by key; of each key, what was so last holds.
+
+        Raises:
+            TooLargeError: All notes by hand and of its activities together are over 64 KB.
+        """
         now = self._at(at)
         notes = notes_fact(metadata, now)
         await self._by_hand(ref, now, lambda record: with_notes(record, notes), "metadata")

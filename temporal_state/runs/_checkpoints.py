@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from temporal_state.documents import plain_object, to_text
+from temporal_state.documents import dumps, plain_object, to_text
 from temporal_state.errors import ConflictError, InvalidValueError
 from temporal_state.runs._decode import to_checkpoint
 from temporal_state.runs._facts import refuse_recorded, time_fact
@@ -131,8 +131,9 @@ class CheckpointWriter(RunWriter):
         self, ref: RunRef, seen: Json, state: Json, add: Callable[[Json, Json], tuple[Json, Json]]
     ) -> Json:
         name = f"by-hand-{secrets.token_hex(16)}"  # shared by no two, so it can be removed alone
-        key = self._places.state(ref, name)
+        watch, key = self._watches.begin(), self._places.state(ref, name)
         await self._objects.create(key, {"state": state})
+        seen = {**seen, "object": name, "bytes": len(dumps({"state": state}))}
         made: list[Json] = []
         dropped: list[Json] = []
 
@@ -143,13 +144,14 @@ class CheckpointWriter(RunWriter):
                 "counts": known.get("counts", {}),
                 "open": known.get("open", []),
             }
-            hand, kept = add(record, {**situation, **seen, "object": name})
+            hand, kept = add(record, {**situation, **seen, "took": watch.micros()})
             changed = {**record, "hand": hand}
             made[:], dropped[:] = [kept], dropped_of([*all_checkpoints(record), kept], changed)
             return changed
 
         try:
             await self._change(ref, seen["time"], change)
+            watch.stop()
         except ConflictError:
             await self._objects.delete([key])
             raise

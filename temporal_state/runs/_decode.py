@@ -144,7 +144,12 @@ def to_checkpoint(checkpoint: Json, state: dict[str, Any] | None) -> Checkpoint:
         version=checkpoint.get("version", 0),
         state=state,
         name=checkpoint.get("name"),
+        took=_to_duration(checkpoint.get("took")),
     )
+
+
+def _to_duration(micros: int | None) -> timedelta | None:
+    return None if micros is None else timedelta(microseconds=micros)
 
 
 def _to_trace(value: Json | None) -> TraceContext | None:

@@ -4,12 +4,15 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from temporal_state.documents import plain, plain_object, to_text
-from temporal_state.errors import ConflictError, InvalidValueError
+from temporal_state.documents import dumps, plain, plain_object, to_text
+from temporal_state.errors import ConflictError, InvalidValueError, TooLargeError
 from temporal_state.runs._hand import is_recorded, merge_hand_step, merge_metadata
 from temporal_state.runs._merge import Json
 from temporal_state.runs._records import Failure
 from temporal_state.runs._refs import RunRef
+
+MAX_NOTES = 64 * 1024
+"""Most bytes of JSON of notes by hand and of its activities that a run has; lists bring them."""
 
 
 def time_fact(time: datetime, what: str) -> str:
@@ -55,10 +58,26 @@ def check_status(status: str, known: Collection[str]) -> str:
 
 
 def with_notes(record: Json, notes: Mapping[str, Json]) -> Json:
-    """Return a record with notes by hand."""
+    """Return a record with notes by hand, or of its activities.
+
+    Raises:
+        TooLargeError: With them there would be too many.
+    """
     hand = record["hand"]
-    metadata = merge_metadata(hand.get("metadata", {}), notes)
+    known = hand.get("metadata", {})
+    metadata = merge_metadata(known, notes)
+    size = _size_of(metadata)
+    if size > MAX_NOTES and size > _size_of(known):
+        raise TooLargeError(
+            f"the metadata of this run would have {size} bytes of JSON with "
+            f"{', '.join(map(repr, notes))}, the limit is {MAX_NOTES}; note what tells runs apart, "
+            "keep the rest in a document"
+        )
     return {**record, "hand": {**hand, "metadata": metadata}}
+
+
+def _size_of(metadata: Mapping[str, Json]) -> int:
+    return len(dumps({key: fact["value"] for key, fact in metadata.items()}))
 
 
 def with_step(stored: Json, number: int, step: Json) -> Json:

@@ -115,7 +115,8 @@ class Maintenance:
     ) -> int:
         """Delete closed runs with all that belongs to them; return how many.
 
-        Never a running run, and never a snapshot. Each leaves a line in the audit.
+        Never a running run nor what an open one takes over from, and never a snapshot. Each leaves
+        a line in the audit.
 
         Args:
             older_than: So long ago they must have ended: all, or those of each status named.
@@ -126,12 +127,12 @@ class Maintenance:
             progress: Is called after each run, with how many there were.
         """
         retention = Retention(runs=older_than, namespace=namespace)
-        deleted = 0
+        deleted, in_use = 0, await self.runs.in_use()
         async for run in self._all(self._closed(retention)):
             if limit is not None and deleted >= limit:
                 break
             if retention.is_over(run, self._now()):
-                deleted += dry_run or await self._delete(run, actor or ACTOR)
+                deleted += dry_run or await self._delete(run, actor or ACTOR, in_use)
                 if progress is not None:
                     progress(deleted)
         return deleted
@@ -181,13 +182,17 @@ class Maintenance:
             "namespace": retention.namespace,
         }
 
-    async def _delete(self, run: Run, actor: str) -> bool:
+    async def _delete(self, run: Run, actor: str, in_use: Mapping[str, str]) -> bool:
         try:
             deleted = await self.runs.delete(
-                run.workflow_id, run_id=run.run_id, namespace=run.namespace, actor=actor
+                run.workflow_id,
+                run_id=run.run_id,
+                namespace=run.namespace,
+                actor=actor,
+                in_use=in_use,
             )
         except ConflictError:
-            return False  # it has been found to be running
+            return False  # it has been found to be running, or an open run takes over from it
         return deleted is not None
 
     async def _fail(self, run: Run, age: timedelta) -> bool:
@@ -243,9 +248,11 @@ class Maintenance:
         """Delete old runs."""
         if not retention.ages():
             return Piece(0)
+        in_use = await self.runs.in_use()
 
         async def do(run: Run) -> int:
-            return int(retention.is_over(run, self._now()) and await self._delete(run, ACTOR))
+            over = retention.is_over(run, self._now())
+            return int(over and await self._delete(run, ACTOR, in_use))
 
         return await self._of_each(self._closed(retention), cursor, limit, do)
 

@@ -63,6 +63,13 @@ def merge_checkpoints(stored: list[Json], seen: list[Json], least: int = 0) -> l
     return [by_number[number] for number in sorted(kept)]
 
 
+def state_of(checkpoint: Mapping[str, Any]) -> str | None:
+    """Return the name of the object with a checkpoint's state; several may share one."""
+    if "object" in checkpoint:
+        return str(checkpoint["object"])
+    return f"{checkpoint['version']:09}" if "version" in checkpoint else None
+
+
 def merge_step(stored: Json | None, seen: Json) -> Json:
     """Return a step after the workflow side saw more, less or something else of it.
 

@@ -236,6 +236,9 @@ class Checkpoint:
         state: The run's own document as it was when the checkpoint was written, at most one flush
             later, or the state that was given by hand; ``None`` if there was none.
         name: One with a name is never dropped by retention.
+        took: How long it took to write it with all that it needs. It is written down before that
+            has ended, so the last part of it, putting the run's own object in its place, counts as
+            it took the process the time before.
     """
 
     number: int
@@ -248,6 +251,7 @@ class Checkpoint:
     version: int
     state: dict[str, Any] | None
     name: str | None = None
+    took: timedelta | None = None
 
 
 def time_of(text: str | None) -> datetime | None:

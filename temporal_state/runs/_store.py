@@ -3,13 +3,17 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
+from temporal_state.documents import from_text
 from temporal_state.errors import ConflictError, InvalidValueError, NotRecordedError
 from temporal_state.runs._audit import Audit
 from temporal_state.runs._by_hand import RunsByHand
+from temporal_state.runs._decode import to_run
 from temporal_state.runs._deletion import DeletedRun, Deletion
 from temporal_state.runs._evaluations import Evaluation, Evaluations
+from temporal_state.runs._in_use import refuse_in_use
 from temporal_state.runs._listed import Listed
 from temporal_state.runs._own import ChainRef
 from temporal_state.runs._records import STEP_STATUSES, Run
@@ -20,6 +24,10 @@ from temporal_state.runs._takeover import Takeover
 from temporal_state.runs.catalog._catalog import Catalog
 from temporal_state.runs.catalog._feed import Change
 from temporal_state.runs.catalog._questions import RunQuestions
+from temporal_state.runs.catalog._reads import is_resumed
+
+HELD_FOR = timedelta(days=1)
+"""So long a run that is resumed waits for the record of the new one, whose worker may be away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +224,7 @@ class Runs(RunsByHand, RunQuestions):
         namespace: str = "default",
         actor: str | None = None,
         force: bool = False,
+        in_use: Mapping[str, str] | None = None,
     ) -> DeletedRun | None:
         """Delete a run with all that belongs to it, except for snapshots.
 
@@ -227,23 +236,28 @@ class Runs(RunsByHand, RunQuestions):
             run_id: Which run; by default the newest.
             namespace: Temporal's namespace.
             actor: Who asks for it, for the audit.
-            force: Delete it although it is running.
+            force: Delete it although it is running, or an open run takes over from it.
+            in_use: What `in_use` returned, to whom deletes many; by default it is asked.
 
         Returns:
             What was deleted, or ``None`` if there was no such run.
 
         Raises:
-            ConflictError: The run is running.
+            ConflictError: The run is running, or an open run takes over from it.
         """
         key = await self._find(namespace, workflow_id, run_id)
         if key is None:
             return None
-        run = await self._run_without_values(key)
+        record = await self._read(key)
+        run = to_run(record)
         if run.status == "running" and not force:
             raise ConflictError(
                 f"run {run.run_id!r} of {workflow_id!r} is running; end it first, or give "
                 "force=True if nothing will write to it any more"
             )
+        if not force:
+            await refuse_in_use(self, run, await self.in_use() if in_use is None else in_use)
+            await self._refuse_held(run, record.get("resumed_at"))
         siblings = await self._others_of_chain(run)
         deletion = Deletion(self._objects, self._places, self.own, self._evaluations, self.audit)
         async with self.feed.announced([Change(run.ref)]):
@@ -252,6 +266,15 @@ class Runs(RunsByHand, RunQuestions):
             )
         self._with_input.discard(run.ref)
         return deleted
+
+    async def _refuse_held(self, run: Run, resumed_at: str | None) -> None:
+        if resumed_at is None or self.engine.now() - from_text(resumed_at) > HELD_FOR:
+            return
+        if not await self.catalog.ask(partial(is_resumed, run_id=run.run_id)):
+            raise ConflictError(
+                f"run {run.run_id!r} of {run.workflow_id!r} was resumed at {resumed_at}, and no "
+                "record of the new run is there yet; wait for it, or give force=True"
+            )
 
     async def _others_of_chain(self, run: Run) -> bool:
         """Return whether another run of the workflow id goes on with the same own document."""

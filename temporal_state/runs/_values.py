@@ -61,7 +61,12 @@ def is_large(value: Json) -> bool:
 
 def digests_in(part: Any) -> set[str]:
     """Return the digests of the values that a part of a record has apart."""
-    found: set[str] = set()
+    return set(sizes_apart(part))
+
+
+def sizes_apart(part: Any) -> dict[str, int]:
+    """Return the bytes of the values that a part of a record has apart, by their digests."""
+    found: dict[str, int] = {}
     parts = [part]
     while parts:  # no recursion: the steps of a long run have a great many parts
         part = parts.pop()
@@ -71,7 +76,7 @@ def digests_in(part: Any) -> set[str]:
             if not _is_value(part):
                 parts += [v for k, v in part.items() if k not in _NO_VALUES]
             elif "apart" in part:
-                found.add(part["apart"])
+                found[part["apart"]] = part["size"]
     return found
 
 

@@ -5,23 +5,28 @@ steps that changed, an object of attempts beside each, large values, and the run
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from temporal_state.documents import DocumentHandle, dumps, to_text
-from temporal_state.runs._facts import with_notes
+from temporal_state.errors import TooLargeError
+from temporal_state.runs._facts import MAX_NOTES, with_notes
 from temporal_state.runs._hand import merge_hand, of_run, view
-from temporal_state.runs._merge import Json, merge_attempt
+from temporal_state.runs._merge import Json, merge_attempt, state_of
 from temporal_state.runs._own import ChainRef
 from temporal_state.runs._patch import Patch, merge_record, merge_steps
 from temporal_state.runs._reader import RunReader
 from temporal_state.runs._refs import RunRef, chunk_of
 from temporal_state.runs._source import home_from
 from temporal_state.runs._spans import merge_span
+from temporal_state.runs._stopwatch import Stopwatch, Stopwatches
 from temporal_state.runs._takeover import Takeover
 from temporal_state.runs._values import digests_in, take_apart
 from temporal_state.runs.catalog._feed import Change, Feed
+
+log = logging.getLogger("temporal_state")
 
 KNOWN_RUNS = 10_000
 
@@ -34,6 +39,9 @@ class RunWriter(RunReader):
 
     _with_input: set[RunRef] = field(default_factory=set, kw_only=True, repr=False, compare=False)
     """Runs whose large input or start is stored: each header brings it again, encoded anew."""
+    _watches: Stopwatches = field(
+        default_factory=Stopwatches, kw_only=True, repr=False, compare=False
+    )
 
     async def synced(self, ref: RunRef) -> int:
         """Return the length of history up to which the record of a run is complete."""
@@ -61,6 +69,16 @@ class RunWriter(RunReader):
         async with self.feed.announced([Change(ref)]):
             await self._objects.update(self._places.run(ref), merge)
 
+    async def hold(self, ref: RunRef) -> None:
+        """Note that a run is being resumed, before anyone can have seen the one that does."""
+        now = to_text(self.engine.now())
+
+        def merge(record: Json) -> Json:
+            return {**record, "resumed_at": now} if record else record
+
+        key = self._places.run(ref)
+        await self.engine.to_the_end(self._objects.update(key, merge), f"holding {key}")
+
     async def write(self, patch: Patch, writer: str) -> int:
         """Name a run in the feed and merge a patch into its record, see `merge`."""
         async with self.announced([patch]):
@@ -74,6 +92,7 @@ class RunWriter(RunReader):
         Returns:
             How many objects were written.
         """
+        watch = self._watches.begin()
         values: dict[str, Json] = {}
         header = self._without_known_input(patch)
         steps, attempts = patch.steps, patch.attempts
@@ -98,7 +117,7 @@ class RunWriter(RunReader):
             return written
         if header is not None and header.get("checkpoints"):
             await self._keep_document(patch.ref, header)
-        await self._write_run(patch.ref, header, first, patch.notes)
+        await self._write_run(patch.ref, header, first, patch.notes, watch)
         return written + 1
 
     def _without_known_input(self, patch: Patch) -> Json | None:
@@ -115,17 +134,34 @@ class RunWriter(RunReader):
         await asyncio.gather(*puts)
 
     async def _write_run(
-        self, ref: RunRef, header: Json | None, steps: dict[int, Json], notes: Mapping[str, Json]
+        self,
+        ref: RunRef,
+        header: Json | None,
+        steps: dict[int, Json],
+        notes: Mapping[str, Json],
+        watch: Stopwatch,
     ) -> None:
         dropped: list[Json] = []
+        left_out: list[str] = []
 
         def merge(record: Json) -> Json:
-            merged = _with_notes(ref, merge_record(record, header, steps), notes)
+            merged = merge_record(record, _timed(header, watch.micros()), steps)
+            merged, left_out[:] = _with_notes(ref, merged, notes)
             told = all_checkpoints(header or {})
             dropped[:] = dropped_of([*all_checkpoints(record), *told], merged)
             return merged
 
         await self._objects.update(self._places.run(ref), merge)
+        watch.stop()
+        if left_out:
+            log.warning(
+                "notes that activities of run %s of %r made are not kept, since all together would "
+                "be over %d bytes: %s",
+                ref.run_id,
+                ref.workflow_id,
+                MAX_NOTES,
+                ", ".join(map(repr, left_out)),
+            )
         if header is not None and digests_in([header.get("input"), header.get("start")]):
             if len(self._with_input) >= KNOWN_RUNS:
                 self._with_input.clear()
@@ -139,18 +175,20 @@ class RunWriter(RunReader):
         document = await DocumentHandle(self.engine, self.own.one(chain).address).read()
         if document is None:
             return
+        data = dumps({"state": document.value})
         for checkpoint in header["checkpoints"]:
-            checkpoint.setdefault("version", document.version)
+            if "version" not in checkpoint:
+                checkpoint |= {"version": document.version, "bytes": len(data)}
         key = self._places.document(ref, document.version)
         if await self._store.head(key) is None:
-            await self._store.put(key, dumps({"state": document.value}))
+            await self._store.put(key, data)
 
     async def _forget(self, ref: RunRef, checkpoints: list[Json]) -> None:
         """Remove the states of dropped checkpoints that no other one shares."""
         if not checkpoints:
             return
-        kept = {_state_of(one) for one in view(await self._read_run(ref)).get("checkpoints", [])}
-        names = {_state_of(one) for one in checkpoints} - kept - {None}
+        kept = {state_of(one) for one in view(await self._read_run(ref)).get("checkpoints", [])}
+        names = {state_of(one) for one in checkpoints} - kept - {None}
         await self._objects.delete([self._places.state(ref, name) for name in names if name])
 
 
@@ -163,16 +201,17 @@ def _change(patch: Patch) -> Change:
     return Change(patch.ref, header.get("clock"), header.get("seen"))
 
 
-def _state_of(checkpoint: Json) -> str | None:
-    if "object" in checkpoint:
-        return str(checkpoint["object"])
-    return f"{checkpoint['version']:09}" if "version" in checkpoint else None
+def _timed(header: Json | None, micros: int) -> Json | None:
+    """Return a header whose checkpoints say how long it took; those kept stay."""
+    if header is None or not header.get("checkpoints"):
+        return header
+    return {**header, "checkpoints": [{**one, "took": micros} for one in header["checkpoints"]]}
 
 
 def dropped_of(checkpoints: list[Json], record: Json) -> list[Json]:
     """Return those of some checkpoints that a record has not, or not with this state."""
-    kept = {(one["number"], _state_of(one)) for one in all_checkpoints(record)}
-    return [one for one in checkpoints if (one["number"], _state_of(one)) not in kept]
+    kept = {(one["number"], state_of(one)) for one in all_checkpoints(record)}
+    return [one for one in checkpoints if (one["number"], state_of(one)) not in kept]
 
 
 def all_checkpoints(record: Json) -> list[Json]:
@@ -184,7 +223,24 @@ def _steps_merger(steps: Mapping[int, Json]) -> Callable[[Json], Json]:
     return lambda stored: {**stored, "steps": merge_steps(stored.get("steps", {}), steps)}
 
 
-def _with_notes(ref: RunRef, record: Json, notes: Mapping[str, Json]) -> Json:
+def _with_notes(ref: RunRef, record: Json, notes: Mapping[str, Json]) -> tuple[Json, Sequence[str]]:
+    """Return a record with what fits of some notes, and the keys of those that do not.
+
+    They were said long ago, and nobody can be told any more.
+    """
+    try:
+        return _with_all_notes(ref, record, notes), []
+    except TooLargeError:
+        left_out = []
+    for key in sorted(notes, key=lambda key: (notes[key]["at"], key)):
+        try:
+            record = _with_all_notes(ref, record, {key: notes[key]})
+        except TooLargeError:
+            left_out.append(key)
+    return record, left_out
+
+
+def _with_all_notes(ref: RunRef, record: Json, notes: Mapping[str, Json]) -> Json:
     if not notes:
         return record
     latest = max(fact["at"] for fact in notes.values())

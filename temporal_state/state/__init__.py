@@ -27,7 +27,7 @@ from temporal_state.documents import (
     plain_object,
     to_model,
 )
-from temporal_state.runs import Checkpoint, Source, to_checkpoint
+from temporal_state.runs import Checkpoint, Source, from_plain
 from temporal_state.state import runs, snapshots
 from temporal_state.state._context import lineage_here, perform_here
 from temporal_state.state._items import Items, SyncItems, resumable
@@ -237,7 +237,7 @@ async def last_checkpoint() -> Checkpoint | None:
     stays what it was when the run is replayed.
     """
     found = await perform_here(LastCheckpoint(number=lineage_here().checkpoints))
-    return None if found is None else to_checkpoint(found, found["state"])
+    return None if found is None else from_plain(Checkpoint, found)
 
 
 def unrecorded(workflow_class: C) -> C:

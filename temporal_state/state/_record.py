@@ -48,7 +48,8 @@ def annotate(metadata: Mapping[str, Any] | None = None, /, **more: Any) -> None:
 
     Raises:
         InvalidValueError: A value is none that JSON can hold.
-        TooLargeError: All that the run, or this attempt of the activity, noted is over 16 KB.
+        TooLargeError: All that the run, or this attempt of the activity, noted is over 16 KB. What
+            all activities of a run note together is kept up to 64 KB; what is beyond is logged.
         ContextError: Called in a query or a validator of an update, or outside of a run.
     """
     said = plain_object({**(metadata or {}), **more}, "metadata")

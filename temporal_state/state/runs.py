@@ -16,6 +16,7 @@ from temporal_state.documents import plain
 from temporal_state.errors import InvalidValueError
 from temporal_state.runs import (
     Checkpoint,
+    CheckpointDiff,
     Evaluation,
     Failure,
     Run,
@@ -26,17 +27,39 @@ from temporal_state.runs import (
     to_plain,
 )
 from temporal_state.state._context import perform_here
+from temporal_state.state._run_questions import (
+    audit,
+    background,
+    evaluations,
+    failed,
+    list,  # noqa: A004 the name that it has in Runs
+    stats,
+    step_stats,
+)
+from temporal_state.state._run_upkeep import (
+    cleanup,
+    delete,
+    fail_stale,
+    freshness,
+    reconcile,
+    recover,
+    resume,
+    trim_checkpoints,
+)
 from temporal_state.temporal.requests import (
     Annotate,
     ByHand,
+    DiffCheckpoints,
     Evaluate,
     Finish,
     GetDocument,
     GetHistory,
     GetRun,
+    GetRunsOf,
     GetSpans,
+    GetStep,
     GetSteps,
-    ListRuns,
+    LoadCheckpoint,
     RunsRequest,
     StartRun,
     WriteCheckpoint,
@@ -47,19 +70,37 @@ from temporal_state.temporal.requests import (
 
 __all__ = [
     "annotate",
+    "audit",
+    "background",
     "checkpoint",
+    "cleanup",
+    "delete",
+    "diff",
     "document",
     "evaluate",
+    "evaluations",
+    "fail_stale",
+    "failed",
     "finish",
+    "freshness",
     "get",
+    "get_step",
     "history",
     "list",
+    "load_checkpoint",
+    "of_workflow",
     "progress",
+    "reconcile",
+    "recover",
+    "resume",
     "span",
     "spans",
     "start",
+    "stats",
     "step",
+    "step_stats",
     "steps",
+    "trim_checkpoints",
 ]
 
 T = TypeVar("T")
@@ -80,6 +121,19 @@ async def steps(
     return await _several(
         Step, GetSteps(workflow_id=workflow_id, run_id=run_id, namespace=namespace)
     )
+
+
+async def get_step(
+    workflow_id: str | None,
+    number: int,
+    *,
+    run_id: str | None = None,
+    namespace: str = "default",
+) -> Step | None:
+    """Return one step of a run; see `Runs.get_step`. ``None`` as ``workflow_id``: this run's."""
+    request = GetStep(workflow_id=workflow_id, run_id=run_id, namespace=namespace, number=number)
+    found = await perform_here(request)
+    return None if found is None else from_plain(Step, found)
 
 
 async def history(
@@ -109,25 +163,37 @@ async def document(
     return found
 
 
-async def list(
+async def of_workflow(workflow_id: str, *, namespace: str = "default") -> Sequence[Run]:
+    """Return all runs of one workflow id, the newest first; see `Runs.of_workflow`."""
+    return await _several(Run, GetRunsOf(workflow_id=workflow_id, namespace=namespace))
+
+
+async def load_checkpoint(
+    workflow_id: str | None = None,
+    which: int | str | None = None,
     *,
-    status: str | None = None,
-    workflow_type: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    limit: int = 100,
+    run_id: str | None = None,
     namespace: str = "default",
-) -> Sequence[Run]:
-    """Return runs, the newest first; see `Runs.list`."""
-    request = ListRuns(
-        status=status,
-        workflow_type=workflow_type,
-        since=to_plain(since),
-        until=to_plain(until),
-        limit=limit,
-        namespace=namespace,
+) -> Checkpoint | None:
+    """Return one checkpoint of a run, by default the latest; see `Runs.load_checkpoint`."""
+    request = LoadCheckpoint(
+        workflow_id=workflow_id, run_id=run_id, namespace=namespace, which_one=which
     )
-    return [from_plain(Run, run) for run in await perform_here(request)]
+    found = await perform_here(request)
+    return None if found is None else from_plain(Checkpoint, found)
+
+
+async def diff(
+    workflow_id: str | None,
+    a: int | str,
+    b: int | str,
+    *,
+    run_id: str | None = None,
+    namespace: str = "default",
+) -> CheckpointDiff:
+    """Return what changed between two checkpoints of a run; see `Runs.diff`."""
+    request = DiffCheckpoints(workflow_id=workflow_id, run_id=run_id, namespace=namespace, a=a, b=b)
+    return from_plain(CheckpointDiff, await perform_here(request))
 
 
 async def start(workflow_id: str, *, workflow_type: str, **more: Any) -> RunRef:

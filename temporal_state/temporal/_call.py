@@ -26,6 +26,7 @@ from temporal_state.temporal.requests import Calling, CallingRun, Request, Scope
 
 if TYPE_CHECKING:
     from temporal_state.backend import StateBackend
+    from temporal_state.temporal._recording import Recording
 
 
 class AttemptRecord(Protocol):
@@ -58,6 +59,7 @@ class ActivityCall:
     """One attempt of one activity.
 
     Attributes:
+        recording: What the worker's plugin keeps of values.
         record: Where it is recorded; ``None`` if it is not.
         spans: Numbers the spans that its code begins.
         noted: What its code noted of the run.
@@ -74,6 +76,7 @@ class ActivityCall:
     started: float = field(default_factory=time.monotonic)
     changes: Occurrences = field(default_factory=Occurrences)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    recording: "Recording | None" = None
     record: AttemptRecord | None = None
     spans: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     spans_left_out: bool = False
@@ -145,7 +148,8 @@ class ActivityCall:
         if ref is not None:
             kind = self.info.workflow_type or ""
             calling = Calling(ref, kind, self.info.task_queue, self.told)
-        return Scope(self.backend, self.caller(request), self.own(), self.run(), calling)
+        caller = self.caller(request)
+        return Scope(self.backend, caller, self.own(), self.run(), calling, self.recording)
 
     def caller(self, request: Request) -> Caller:
         """Return on whose behalf ``request`` is made: with this time, and its token."""

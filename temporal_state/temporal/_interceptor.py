@@ -90,6 +90,7 @@ class _ActivityInbound(ActivityInboundInterceptor):
             self._root.settings.max_payload,
         )
         CURRENT_CALL.set(call)
+        call.recording = self._root.lane.recording
         call.told = object_in(input.headers.get(CHECKPOINT))
         trace = trace_in(input.headers)
         self._attempt = call.record = attempt_of(call, self._root.lane, trace)

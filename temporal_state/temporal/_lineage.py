@@ -69,7 +69,8 @@ class Lineage:
             log.exception("the header of a run of %s cannot be read", start.workflow_type)
             return cls(damaged=True)
         if former is not None:
-            return cls(former, told.home, told.checkpoints, told.damaged)
+            root = told.trace_root
+            return cls(former, told.home, told.checkpoints, told.damaged, root)
         new_work = start.continued_initiator == _CRON or (
             start.continued_initiator == _RETRY and start.cron_schedule != ""
         )

@@ -26,7 +26,7 @@ from temporal_state.temporal._recording import Recording
 from temporal_state.temporal._wire import ACTIVITY_PREFIX, UNRECORDED, from_raw, to_raw
 
 NAME = f"{ACTIVITY_PREFIX}Maintenance"
-ACTIVITY = f"{ACTIVITY_PREFIX}maintain"
+ACTIVITY = f"{ACTIVITY_PREFIX}maintenance.piece"
 RECONCILE = "reconcile"
 BEAT = 5.0
 PIECE_TIME = timedelta(minutes=2)

@@ -114,6 +114,7 @@ async def start(
             f"another run of {given['id']!r} was started meanwhile, so this one would do again "
             "what that one has done; look at it, and resume it if it failed"
         )
+    await backend.runs.hold(run.ref)
     try:
         return await Client(**config).start_workflow(workflow, args=arguments, **given)
     except WorkflowAlreadyStartedError as error:

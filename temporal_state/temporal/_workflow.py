@@ -68,12 +68,13 @@ async def _local(request: Request, settings: WorkflowSettings) -> Any:
 
 
 async def _regular(request: Request, settings: WorkflowSettings) -> Any:
+    attempt = settings.operation_timeout if request.lengthy else settings.attempt_timeout
     return from_raw(
         await workflow.execute_activity(
             _name(request),
             to_raw(vars(request)),
             result_type=RawValue,
-            start_to_close_timeout=settings.attempt_timeout,
+            start_to_close_timeout=attempt,
             schedule_to_close_timeout=settings.operation_timeout,
             retry_policy=retry_policy(settings.operation_timeout),
         )

@@ -1,12 +1,13 @@
 """A catalog can be deleted, damaged and locked at any time: the answers stay the same."""
 
 import asyncio
-import multiprocessing
+import os
 import shutil
 import sqlite3
-import time
+import sys
 from datetime import timedelta
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from catalog_runs import ended, ids, reference, told
@@ -14,11 +15,10 @@ from catalog_runs import ended, ids, reference, told
 from temporal_state import StateBackend
 from temporal_state.documents import Layout, Limits
 from temporal_state.errors import ConfigurationError, StoreTimeoutError
-from temporal_state.runs.catalog import home_of
+from temporal_state.runs.catalog import _sql, home_of
+from temporal_state.runs.catalog._sqlite import SqliteLink
 from temporal_state.storage import MemoryStore
 from temporal_state.testing import FailingStore
-
-SPAWN = multiprocessing.get_context("spawn")
 
 
 def folder_of(backend) -> Path:
@@ -129,24 +129,35 @@ async def test_what_is_damaged_under_load_is_built_anew(local, damage):
     assert (await local.runs.stats()).by_status == stats.by_status
 
 
-def hold(path: str, seconds: float, held) -> None:
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("BEGIN EXCLUSIVE")
-    held.set()
-    time.sleep(seconds)
-    connection.execute("COMMIT")
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+sys.stdin.readline()
+connection.execute("COMMIT")
+"""
 
 
-async def test_a_locked_catalog_is_waited_for_and_left_where_it_is(local):
+async def test_a_locked_catalog_is_waited_for_and_left_where_it_is(local, monkeypatch):
     await filled(local)
-    path = database_of(local)
-    inode, held = path.stat().st_ino, SPAWN.Event()
-    process = SPAWN.Process(target=hold, args=(str(path), 2.0, held))
-    process.start()
-    assert await asyncio.to_thread(held.wait, 60)
+    path, begun = database_of(local), asyncio.Event()
+    inode, loop, writing = path.stat().st_ino, asyncio.get_running_loop(), SqliteLink.writing
+    pipes = {"stdin": PIPE, "stdout": PIPE}
+
+    def tell(link):
+        loop.call_soon_threadsafe(begun.set)
+        return writing(link)
+
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", HOLD, str(path), **pipes)
+    assert await process.stdout.readline() == b"held\n"
     await told(local.runs, reference(50))
-    assert "run-50" in ids(await local.runs.list())
-    await asyncio.to_thread(process.join)
+    monkeypatch.setattr(SqliteLink, "writing", tell)
+    asking = asyncio.create_task(local.runs.list())
+    await begun.wait()
+    assert not asking.done()
+    await process.communicate(b"enough\n")
+    assert "run-50" in ids(await asking)
     assert (database_of(local), path.stat().st_ino) == (path, inode)
 
 
@@ -163,6 +174,25 @@ async def test_one_that_stays_locked_is_an_error_in_time_and_no_damage(tmp_path,
             connection.execute("ROLLBACK")
         assert len(await backend.runs.list()) == 3
         assert database_of(backend) == path
+
+
+async def test_another_version_has_tables_of_its_own_and_old_ones_go_when_nobody_uses_them(
+    tmp_path, clock, monkeypatch
+):
+    async with StateBackend.open(tmp_path, clock=clock) as backend:
+        before = await filled(backend)
+        old = database_of(backend)
+        names = {path.name for path in old.parent.iterdir()}
+    monkeypatch.setattr(_sql, "SCHEMA", _sql.SCHEMA + 1)
+    async with StateBackend.open(tmp_path, clock=clock) as backend:
+        assert ids(await backend.runs.list()) == before
+        assert old.is_file()  # its processes go on with it
+    for name in names:
+        if (old.parent / name).exists():
+            os.utime(old.parent / name, (0, 0))
+    async with StateBackend.open(tmp_path, clock=clock) as backend:
+        assert ids(await backend.runs.list()) == before
+        assert not names & {path.name for path in old.parent.iterdir()}
 
 
 async def test_it_lies_where_no_key_can_and_no_listing_finds_it(local):

@@ -30,6 +30,14 @@ values = st.recursive(
 notes = st.dictionaries(st.sampled_from("abc"), values, max_size=2)
 
 
+writings = st.lists(st.none() | st.integers(1, 10**7), max_size=3)
+
+
+def point(number: int, took: int | None):
+    told = {"number": number, "name": f"p{number}"}
+    return told if took is None else {**told, "took": took}
+
+
 @st.composite
 def records(draw):
     found = []
@@ -46,6 +54,7 @@ def records(draw):
             "chain": draw(st.sampled_from(["c1", "c2"])),
             "kind": draw(st.sampled_from(["workflow", "manual"])),
             "metadata": draw(notes),
+            "checkpoints": [point(n, took) for n, took in enumerate(draw(writings), 1)],
         }
         found.append((ref, header(ref, **changes)))
     return found
@@ -207,6 +216,10 @@ def test_sums_are_those_of_a_scan_after_any_changes(before, after, since, until)
     assert stats.by_type == Counter(r["workflow_type"] for r in window)
     assert stats.background_by_status == Counter(r["status"] for r in window if r["parent"])
     assert stats.bytes == 100 * len(window)
+    assert stats.checkpoints == sum(len(r["checkpoints"]) for r in window)
+    writing = [one["took"] for r in window for one in r["checkpoints"] if "took" in one]
+    mean = timedelta(microseconds=sum(writing) / len(writing)) if writing else None
+    assert stats.average_checkpoint_time == mean
     durations = [end_of(r) - from_text(r["started"]) for r in window if r["ended"]]
     average = sum(durations, timedelta()) / len(durations) if durations else None
     assert (stats.average_duration is None) == (average is None)

@@ -1,6 +1,7 @@
 """What lists and sums answer, on each kind of catalog."""
 
 import asyncio
+import time
 from datetime import datetime, timedelta
 
 import pytest
@@ -193,6 +194,42 @@ async def test_statistics(runs):
 def point(number: int):
     situation = {"clock": number, "progress": None, "counts": {}, "open": []}
     return {"number": number, "step": number, "time": "2026-05-01T12:00:00.000000Z", **situation}
+
+
+async def test_statistics_tell_what_records_and_checkpoints_cost(runs):
+    begun = time.monotonic()
+    ref = await runs.start("order-1", workflow_type="T", run_id="r", started=NOON)
+    small = (await runs.stats()).bytes
+    made = await runs.checkpoint(ref, step=1, state={"rows": "x" * 10_000})
+    await runs.checkpoint(ref, step=2, state={"rows": "y" * 20_000})
+    await runs.step(ref, number=70, name="load", result="z" * 40_000)
+    worker = await told(runs, reference(3), checkpoints=[point(1)])
+    longest = timedelta(seconds=time.monotonic() - begun)
+    assert 30_000 < (await runs.stats()).bytes - small < 40_000
+    await runs.finish(ref)
+    stats = await runs.stats()
+    assert 70_000 < stats.bytes - small < 80_000
+    (theirs,) = await runs.history(worker.workflow_id)
+    await told(runs, worker, checkpoints=[point(1)], clock=2)
+    assert [theirs] == await runs.history(worker.workflow_id)
+    kept = [*await runs.history("order-1"), theirs]
+    assert kept[0] == made
+    assert all(timedelta() < one.took <= longest for one in kept)
+    average = sum((one.took for one in kept), timedelta()) / 3
+    assert abs(stats.average_checkpoint_time - average) <= timedelta(microseconds=1)
+    assert stats == await runs.stats()
+    await runs.reindex()
+    assert stats == await runs.stats()
+
+
+async def test_a_paused_run_is_found_as_running_and_as_paused(runs):
+    for n in range(2):
+        await told(runs, reference(n), clock=5, paused_at=5 if n else -1)
+    assert ids(await runs.list(status="paused")) == ["run-1"]
+    assert ids(await runs.list(status="running")) == ["run-0", "run-1"]
+    assert (await runs.stats()).by_status == {"paused": 1, "running": 1}
+    await told(runs, reference(1), **ended(reference(1)), paused_at=5)
+    assert await runs.list(status="paused") == []
 
 
 async def test_statistics_follow_a_run_that_changes(runs):

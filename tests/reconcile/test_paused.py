@@ -40,6 +40,11 @@ async def test_a_paused_run_is_known_to_be_paused_until_it_goes_on(backend):
             await reconcile(client, backend, id)
             run = await backend.runs.get(id)
             assert (run.status, run.paused) == ("running", True)
+            assert [each.workflow_id for each in await backend.runs.list(status="paused")] == [id]
+            with pytest.raises(ConflictError, match="is open"):
+                await resume(client, backend, id)
+            recovered = await recover(client, backend)
+            assert (recovered.resumed, recovered.refused, recovered.complete) == ([], [], True)
             assert (await freshness(client, backend, id)).open
             with pytest.raises(ConflictError, match="is open"):
                 await resume(client, backend, id)

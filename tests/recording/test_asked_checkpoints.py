@@ -254,7 +254,7 @@ class ByName:
     @workflow.run
     async def run(self) -> Any:
         return await workflow.execute_activity(
-            "temporal_state.checkpoint", {"name": "n"}, start_to_close_timeout=SOON
+            "temporal_state.own.checkpoint", {"name": "n"}, start_to_close_timeout=SOON
         )
 
 

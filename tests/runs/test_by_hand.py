@@ -6,12 +6,20 @@ import sys
 from datetime import datetime, timedelta
 
 import pytest
-from as_told import NOON, Clock, checkpoint, told
+from as_told import NOON, Clock, checkpoint, header, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from temporal_state import ConflictError, InvalidValueError, Limits, StateBackend, StoreTimeoutError
-from temporal_state.runs import Failure
+from temporal_state import (
+    ConflictError,
+    InvalidValueError,
+    Limits,
+    StateBackend,
+    StoreTimeoutError,
+    TooLargeError,
+)
+from temporal_state.documents import to_text
+from temporal_state.runs import Failure, Patch
 from temporal_state.storage import MemoryStore
 from temporal_state.testing import FailingStore
 
@@ -113,6 +121,22 @@ async def test_an_end_that_was_not_sure_may_be_replaced(runs, ref):
     assert (run.status, run.confirmed, run.result.json()) == ("completed", True, 1)
     with pytest.raises(ConflictError):
         await runs.finish(ref, "timed_out", confirmed=False)
+
+
+async def test_the_notes_of_a_run_are_bounded_whoever_makes_them(runs, ref, clock, caplog):
+    for n in range(6):
+        await runs.annotate(ref, {f"n{n}": "x" * 10_000})
+    with pytest.raises(TooLargeError, match="'more', the limit is 65536"):
+        await runs.annotate(ref, {"more": "x" * 10_000})
+    clock.move(seconds=1)
+    await runs.annotate(ref, {"n0": "short"})
+    noted = {"large": "x" * 30_000, "small": 1}
+    notes = {key: {"at": to_text(NOON), "value": value} for key, value in noted.items()}
+    await runs.write(Patch(ref, header(ref, 1), notes=notes), "writer")
+    assert "over 65536 bytes: 'large'" in caplog.text
+    run = await runs.get("order-7")
+    assert (run.clock, sorted(run.metadata)) == (1, [*(f"n{n}" for n in range(6)), "small"])
+    assert run.metadata["n0"] == "short"
 
 
 async def test_of_notes_and_progress_what_was_so_last_holds(runs, ref, clock):

@@ -7,7 +7,8 @@ import pytest
 from as_told import NOON, told
 
 from temporal_state import ConflictError, StoreError
-from temporal_state.runs import ChainRef
+from temporal_state.documents import to_text
+from temporal_state.runs import ChainRef, Retention
 
 BIG = "x" * 9000
 
@@ -108,6 +109,62 @@ async def test_lines_are_listed_by_time_a_page_at_a_time(backend, clock):
         if cursor is None:
             break
     assert found == [f"a{n}" for n in range(7)]
+
+
+@pytest.mark.parametrize("which", ["order-7", "child", "next"])
+async def test_what_an_open_run_takes_over_from_stays_until_that_has_ended(
+    backend, runs, ref, clock, which
+):
+    ended = {"status": "failed", "confirmed": True, "ended": to_text(NOON)}
+    await told(runs, ref, 1, **ended)
+    parent = {"namespace": "default", "workflow_id": "order-7", "run_id": "r1"}
+    child = await runs.start("child", workflow_type="T", run_id="c1", started=NOON)
+    await told(runs, child, 1, **ended, parent=parent)
+    following = await runs.start("next", workflow_type="T", run_id="n1", started=NOON)
+    await told(
+        runs, following, 1, **ended, parent={**parent, "workflow_id": "child", "run_id": "c1"}
+    )
+    other = await runs.start("other", workflow_type="T", run_id="o1", started=NOON)
+    await told(runs, other, 1, **ended)
+    source = {"namespace": "default", "workflow_id": "order-7", "run_id": "r1", "before": None}
+    resumed = await runs.start("elsewhere", workflow_type="T", run_id="r2", started=NOON)
+    await told(runs, resumed, 1, source={**source, "way": []})
+    clock.move(days=90)
+    with pytest.raises(ConflictError, match="needed by run 'r2' of 'elsewhere'"):
+        await runs.delete(which)
+    assert await backend.maintenance.cleanup(older_than=timedelta(days=1)) == 1
+    report = await backend.maintenance.run(Retention(runs=timedelta(days=1)))
+    assert (report.done["runs"], report.errors) == (0, {})
+    assert await runs.get("other") is None
+    assert await runs.get(which) is not None
+    await told(runs, resumed, 5, source={**source, "way": []}, **ended)
+    assert await runs.delete(which) is not None
+
+
+async def test_what_is_being_resumed_waits_for_the_record_of_the_new_run(runs, ref, clock):
+    ended = {"status": "failed", "confirmed": True, "ended": to_text(NOON)}
+    await told(runs, ref, 1, **ended)
+    await runs.hold(ref)
+    await told(runs, ref, 2, **ended)  # its worker says once more what is known
+    with pytest.raises(ConflictError, match="no record of the new run is there yet"):
+        await runs.delete("order-7")
+    source = {"namespace": "default", "workflow_id": "order-7", "run_id": "r1", "before": None}
+    new = await runs.start("order-8", workflow_type="T", run_id="r2", started=NOON)
+    await told(runs, new, 1, source={**source, "way": []}, **ended)
+    assert await runs.delete("order-7") is not None
+    await runs.hold(ref)  # of what is gone, nothing is left
+    assert await runs.get("order-7") is None
+    await runs.hold(new)
+    clock.move(days=2)
+    assert await runs.delete("order-8") is not None  # it never began
+
+
+async def test_what_is_needed_goes_by_force(runs, ref):
+    await told(runs, ref, 1, status="failed", confirmed=True, ended=to_text(NOON))
+    source = {"namespace": "default", "workflow_id": "order-7", "run_id": "r1", "before": None}
+    resumed = await runs.start("order-7", workflow_type="T", run_id="r2", started=NOON)
+    await told(runs, resumed, 1, source={**source, "way": []})
+    assert (await runs.delete("order-7", run_id="r1", force=True)).status == "failed"
 
 
 async def test_a_document_that_a_resumed_run_goes_on_with_stays(backend, runs, ref):

@@ -86,7 +86,7 @@ async def test_every_operation_works_in_workflow_code_and_is_what_it_is_for_ever
         if event.HasField("activity_task_scheduled_event_attributes")
     ]
     # Local or regular is a part of every history that users have: it cannot change any more.
-    count, add = "temporal_state.increment", "temporal_state.append"
+    count, add = "temporal_state.documents.increment", "temporal_state.documents.append"
     assert scheduled == [count, count, add, add, count, add]
     markers = [e for e in history.events if e.HasField("marker_recorded_event_attributes")]
     assert len(markers) == 8

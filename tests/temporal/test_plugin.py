@@ -1,6 +1,7 @@
 """`StatePlugin` on a worker, a client, or both, is one plugin; two different ones are an error."""
 
 import asyncio
+import inspect
 import subprocess
 import sys
 import uuid
@@ -20,8 +21,9 @@ from temporal_state import (
     StateType,
     state,
 )
+from temporal_state.runs import Runs, Snapshots
 from temporal_state.temporal import ACTIVITIES
-from temporal_state.temporal.requests import DocumentRequest, Get, Merge
+from temporal_state.temporal.requests import REQUESTS, DocumentRequest, Get, Merge
 
 W = StateType.WORKFLOWS
 SOON = timedelta(seconds=30)
@@ -110,17 +112,45 @@ async def hello() -> str:
 
 def test_every_operation_is_an_activity_of_its_name():
     names = {activity._Definition.must_from_callable(a).name for a in ACTIVITIES}
-    operations = {"get", "read", "exists", "list", "previous", "set", "merge", "replace", "delete"}
-    operations |= {"key_get", "key_exists", "key_list", "key_set", "key_delete"}
-    operations |= {"system_get", "system_set", "delete_execution_state"}
-    operations |= {"last_checkpoint"}
-    operations |= {"patch", "increment", "append", "look", "commit", "checkpoint"}
-    runs = {"get", "list", "steps", "history", "spans", "document", "start", "step", "progress"}
-    runs |= {"annotate", "span", "checkpoint", "evaluate", "finish"}
-    operations |= {f"runs.{name}" for name in runs}
-    snapshots = {"create", "load", "list", "restore", "delete"}
-    operations |= {f"snapshots.{name}" for name in snapshots}
-    assert names == {f"temporal_state.{operation}" for operation in operations}
+    assert names == {f"temporal_state.{kind.operation}" for kind in REQUESTS}
+    assert {name.count(".") for name in names} == {2}
+
+
+# What only workers, readers of a whole store and this package itself use.
+NOT_OVER_TEMPORAL = {
+    *("acknowledge", "acknowledged", "acknowledged_steps", "announced", "merge", "write", "synced"),
+    *(
+        "mark_unknown",
+        "keep_checkpoint",
+        "add_spans",
+        "fold_feed",
+        "reindex",
+        "stats_sync",
+        "in_use",
+        "hold",
+    ),
+}
+
+
+def test_every_operation_is_an_activity_and_has_its_name_in_workflow_code():
+    def methods(kind: type) -> set[str]:
+        return {name for name, _ in inspect.getmembers(kind, inspect.isfunction) if name[0] != "_"}
+
+    names = {kind.operation for kind in REQUESTS}
+    runs = methods(Runs) - NOT_OVER_TEMPORAL
+    runs |= {"cleanup", "fail_stale", "reconcile", "freshness", "resume", "recover"}
+    assert {name for name in names if name.startswith("runs.")} == {f"runs.{n}" for n in runs}
+    assert set(state.runs.__all__) == runs | {"audit"}
+    snapshots = methods(Snapshots) - {"on_behalf_of", "create_of"}
+    assert {n for n in names if n.startswith("snapshots.")} == {f"snapshots.{n}" for n in snapshots}
+    assert set(state.snapshots.__all__) == snapshots
+    others = {"audit.list", "executions.delete", "transactions.commit", "transactions.look"}
+    others |= {"own.checkpoint", "own.last_checkpoint", "own.previous"}
+    documents = ("get", "read", "exists", "list", "set", "merge", "replace", "delete", "patch")
+    others |= {f"documents.{name}" for name in (*documents, "increment", "append")}
+    others |= {f"keys.{name}" for name in state.keys.__all__}
+    others |= {f"system.{name}" for name in state.system.__all__}
+    assert {n for n in names if not n.startswith(("runs.", "snapshots."))} == others
 
 
 @workflow.defn
@@ -129,14 +159,16 @@ class ByName:
     async def run(self, id: str) -> list:
         merge = {"id": id, "type": "workflows", "value": {"a": 1}}
         merged = await workflow.execute_activity(
-            "temporal_state.merge", merge, start_to_close_timeout=SOON
+            "temporal_state.documents.merge", merge, start_to_close_timeout=SOON
         )
-        await workflow.execute_activity("temporal_state.merge", merge, start_to_close_timeout=SOON)
+        await workflow.execute_activity(
+            "temporal_state.documents.merge", merge, start_to_close_timeout=SOON
+        )
         own = await workflow.execute_local_activity(
-            "temporal_state.merge", Merge(value={"own": 1}), start_to_close_timeout=SOON
+            "temporal_state.documents.merge", Merge(value={"own": 1}), start_to_close_timeout=SOON
         )
         got = await workflow.execute_activity(
-            "temporal_state.get", Get(id=id), start_to_close_timeout=SOON
+            "temporal_state.documents.get", Get(id=id), start_to_close_timeout=SOON
         )
         return [merged, own, got]
 

@@ -157,7 +157,7 @@ async def test_the_commit_is_one_regular_activity_whose_retry_applies_once(on_de
         for event in (await handle.fetch_history()).events
         if event.HasField("activity_task_scheduled_event_attributes")
     ]
-    assert events == ["temporal_state.commit"]
+    assert events == ["temporal_state.transactions.commit"]
     assert (await on_dev.backend.documents.read(f"{prefix}-account")).version == 1
 
 

@@ -251,17 +251,19 @@ class StatsShape(Shape):
     average_seconds_by_type: dict[str, float]
     background_by_status: dict[str, int]
     checkpoints: int
+    average_checkpoint_seconds: float | None
     bytes: int
     unreadable: int
 
     @classmethod
     def of(cls, stats: Stats) -> Self:
         """Return the shape of sums of runs."""
-        average = stats.average_duration
+        average, writing = stats.average_duration, stats.average_checkpoint_time
         same = {name: getattr(stats, name) for name in cls.model_fields if hasattr(stats, name)}
         return cls(
             **same,
             average_seconds=None if average is None else average.total_seconds(),
+            average_checkpoint_seconds=None if writing is None else writing.total_seconds(),
             average_seconds_by_type={
                 name: duration.total_seconds()
                 for name, duration in stats.average_duration_by_type.items()

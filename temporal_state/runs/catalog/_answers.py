@@ -54,8 +54,11 @@ class Stats:
         average_duration_by_type: The same for each type that has one that ended.
         background_by_status: How many that another run started have which status.
         checkpoints: How many checkpoints their records have.
-        bytes: How many bytes their own objects take: without long lists of steps, large values
-            and the states of checkpoints.
+        average_checkpoint_time: How long it took to write one, see `Checkpoint`; ``None`` if there
+            is none.
+        bytes: How many bytes of JSON their records take, with the large values and the states of
+            their checkpoints, before any compression. Of a run that is still running, steps from
+            the 64th on do not count.
         unreadable: How many records of all times cannot be read; the log names each.
     """
 
@@ -67,6 +70,7 @@ class Stats:
     average_duration_by_type: dict[str, timedelta]
     background_by_status: dict[str, int]
     checkpoints: int
+    average_checkpoint_time: timedelta | None
     bytes: int
     unreadable: int
 

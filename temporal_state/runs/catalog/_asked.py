@@ -88,6 +88,8 @@ def _statuses(status: str | Iterable[str] | None) -> tuple[str, ...]:
             raise InvalidValueError(
                 f"status={one!r} is none of a run; ask for {', '.join(sorted(STATUSES))}"
             )
+    if "running" in wanted:
+        wanted.add("paused")  # it runs, and somebody holds it
     if not wanted:
         raise InvalidValueError("status=() asks for no status at all; give None for all")
     return tuple(sorted(wanted))

@@ -11,16 +11,17 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from temporal_state.documents import Engine
 from temporal_state.errors import DamagedObjectError
-from temporal_state.runs._hand import is_recorded
-from temporal_state.runs._merge import Json
+from temporal_state.runs._hand import is_recorded, view
+from temporal_state.runs._merge import Json, state_of
 from temporal_state.runs._objects import PAGE, Objects, load
 from temporal_state.runs._records import CLOSED, Step
 from temporal_state.runs._refs import RUN_FILE, STEPS_PER_OBJECT, RunLayout, RunRef
 from temporal_state.runs._step_reader import steps_of
+from temporal_state.runs._values import sizes_apart
 from temporal_state.runs.catalog import _sql
 from temporal_state.runs.catalog._feed import SKEW, Change, Feed, Place, minute
 from temporal_state.runs.catalog._link import CatalogMissingError, Link
@@ -50,6 +51,13 @@ class Call(Protocol):
     def __call__(self, question: Callable[[Link], T]) -> Awaitable[T]:
         """Return what ``question`` returns for the connection."""
         ...
+
+
+class _Part(NamedTuple):
+    """An object beside a run's own one, and its bytes."""
+
+    value: Json
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,23 +178,25 @@ class Follower:
         record: Json = {}
         try:
             record = load(key, found.data)
-            steps = await self._steps(key, record)
-            row = await self.seal.close(row_of(key, record, steps, len(found.data)))
+            parts = await self._parts(key, record)
+            size = len(found.data) + _size_beside(record, parts)
+            row = await self.seal.close(row_of(key, record, _steps_told(record, parts), size))
         except (*_NOT_A_RECORD, DamagedObjectError) as error:
             log.error("the run at %s is missing in lists, since it cannot be read: %r", key, error)  # noqa: TRY400 the stack is ours, the object is theirs
             return replace(seen, unreadable=repr(error)), {}
         return replace(seen, row=row), record
 
-    async def _steps(self, key: str, record: Json) -> Sequence[Step]:
-        """Return the steps of a run that is closed; while it runs they still change."""
-        status = record["status"] if is_recorded(record) else record["hand"].get("end")
-        if not (status in CLOSED if isinstance(status, str) else status):
+    async def _parts(self, key: str, record: Json) -> Sequence[_Part]:
+        """Return what has further steps of a run that is closed; while it runs they change."""
+        many = record.get("step_count", STEPS_PER_OBJECT) > STEPS_PER_OBJECT - 1 or "hand" in record
+        if not (many and _is_closed(record)):
             return []
-        parts = [record]
-        if record.get("step_count", STEPS_PER_OBJECT) > STEPS_PER_OBJECT - 1 or "hand" in record:
-            keys = await self._objects.keys(f"{key.removesuffix(RUN_FILE)}steps/")
-            parts += await self._gather(self._objects.read(key) for key in keys)
-        return steps_of(parts)
+        keys = await self._objects.keys(f"{key.removesuffix(RUN_FILE)}steps/")
+        return await self._gather(self._part(key) for key in keys)
+
+    async def _part(self, key: str) -> _Part:
+        found = await self.engine.in_time(self.engine.store.get(key), f"reading {key}")
+        return _Part({}, 0) if found is None else _Part(load(key, found.data), len(found.data))
 
     async def _gather(self, work: Iterable[Awaitable[T]]) -> list[T]:
         limit = asyncio.Semaphore(AT_ONCE)
@@ -213,8 +223,9 @@ def move(link: Link, since: str) -> None:
 
 
 def finish(link: Link) -> None:
-    for statement in (*_sql.INDEXES, _sql.GATHER_STATISTICS):
+    for statement in _sql.INDEXES:
         link.run(statement)
+    link.analyze(quickly=False)
     with link.writing():
         link.run(_sql.SET_META, ("built", minute(datetime.now(UTC))))
 
@@ -245,6 +256,25 @@ def _has(record: Json, change: Change) -> bool:
         return False
     reached: tuple[Any, Any] = (record.get("clock", -1), record.get("seen", ""))
     return reached >= (change.clock, change.seen or "")
+
+
+def _is_closed(record: Json) -> bool:
+    status = record["status"] if is_recorded(record) else record["hand"].get("end")
+    return status in CLOSED if isinstance(status, str) else bool(status)
+
+
+def _steps_told(record: Json, parts: Sequence[_Part]) -> Sequence[Step]:
+    if not _is_closed(record):
+        return []
+    return steps_of([record, *(part.value for part in parts)])
+
+
+def _size_beside(record: Json, parts: Sequence[_Part]) -> int:
+    """Return the bytes of the steps, large values and states that a record has beside it."""
+    checkpoints: Sequence[Json] = view(record).get("checkpoints", [])
+    states: dict[str | None, int] = {state_of(one): one.get("bytes", 0) for one in checkpoints}
+    values = sizes_apart([record, *(part.value for part in parts)])
+    return sum(part.size for part in parts) + sum(states.values()) + sum(values.values())
 
 
 def _is_run(key: str, prefix: str) -> bool:

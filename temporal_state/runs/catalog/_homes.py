@@ -12,7 +12,8 @@ from pathlib import Path
 from temporal_state.documents import Layout
 from temporal_state.errors import ConfigurationError
 from temporal_state.runs.catalog._link import Home
-from temporal_state.runs.catalog._sqlite import FileHome, MemoryHome
+from temporal_state.runs.catalog._sqlite import MemoryHome
+from temporal_state.runs.catalog._sqlite_files import FileHome
 from temporal_state.storage import LocalStore, MemoryStore, ObjectStore
 
 FOLDER = ".temporal_state/catalog"

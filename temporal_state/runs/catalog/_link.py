@@ -43,6 +43,10 @@ class Link(Protocol):
         """Let all of a block happen or nothing, and no other writer in between."""
         ...
 
+    def analyze(self, *, quickly: bool) -> None:
+        """Gather what the database needs to know of its tables to plan queries."""
+        ...
+
     def close(self) -> None:
         """Let go of it."""
         ...

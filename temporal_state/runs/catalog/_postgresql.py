@@ -8,10 +8,12 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporal_state.errors import ConfigurationError, StateError, StoreError, StoreTimeoutError
 from temporal_state.runs.catalog import _sql
+from temporal_state.runs.catalog._feed import minute
 from temporal_state.runs.catalog._link import CatalogDamagedError, Link, Values
 from temporal_state.runs.catalog._sqlite import make_tables
 
@@ -23,6 +25,7 @@ except ModuleNotFoundError as _missing:
         "a catalog in PostgreSQL needs the extra: pip install 'temporal-state[postgresql]'"
     ) from _missing
 
+FORGOTTEN_AFTER = timedelta(days=1)
 _EXISTS = "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = 'meta'"
 
 
@@ -31,7 +34,7 @@ class PostgresLink:
 
     def __init__(self, url: str, schema: str, patience: float) -> None:
         self.schema = schema
-        self._key = int.from_bytes(hashlib.sha256(schema.encode()).digest()[:8], signed=True)
+        self._key = _key_of(schema)
         milliseconds = max(int(patience * 1000), 1)
         with self._reporting():
             self._connection = psycopg.connect(
@@ -72,6 +75,11 @@ class PostgresLink:
             self.run("SELECT pg_advisory_xact_lock(?)", (self._key,))
             yield
 
+    def analyze(self, *, quickly: bool) -> None:
+        """Gather what is needed to plan queries, of our tables only; it takes samples anyway."""
+        del quickly
+        self.run(f"ANALYZE {', '.join(_sql.PLANNED_FOR)}")
+
     def close(self) -> None:
         """Let go of it."""
         with suppress(psycopg.Error):
@@ -106,12 +114,13 @@ class PostgresHome:
 
     def __init__(self, url: str, name: str, patience: float) -> None:
         self._url, self._patience = url, patience
-        self._schema = f"{name}_v{_sql.SCHEMA}"
+        self._all, self._schema = f"{name}_v", f"{name}_v{_sql.SCHEMA}"
 
     def open(self) -> Link | None:
         """Return a connection to the present tables, or ``None`` if there are none."""
         link = self._link(self._schema)
         if link.rows(_EXISTS, (self._schema,)):
+            self._remove_former_versions(link)
             return link
         link.close()
         return None
@@ -132,6 +141,7 @@ class PostgresHome:
         """Give fresh tables the present ones' name."""
         assert isinstance(link, PostgresLink)
         with link.writing():
+            link.run("SELECT pg_advisory_xact_lock(?)", (_key_of(self._schema),))
             link.run(f"DROP SCHEMA IF EXISTS {self._schema} CASCADE")
             link.run(f"ALTER SCHEMA {link.schema} RENAME TO {self._schema}")
         link.close()
@@ -148,8 +158,23 @@ class PostgresHome:
         """Let go of a connection."""
         link.close()
 
+    def _remove_former_versions(self, link: Link) -> None:
+        """Remove catalogs of former versions of the tables that nobody has used for long."""
+        long_ago = minute(datetime.now(UTC) - FORGOTTEN_AFTER)
+        for version in range(1, _sql.SCHEMA):
+            schema = f"{self._all}{version}"
+            if link.rows(_EXISTS, (schema,)):
+                sql = f"SELECT 1 FROM {schema}.meta WHERE name = 'since' AND value > ?"  # noqa: S608 a name of ours
+                if not link.rows(sql, (long_ago,)):
+                    link.run(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
     def _link(self, schema: str) -> PostgresLink:
         return PostgresLink(self._url, schema, self._patience)
+
+
+def _key_of(schema: str) -> int:
+    """Return by what those who write into a schema, or put one in its place, keep apart."""
+    return int.from_bytes(hashlib.sha256(schema.encode()).digest()[:8], signed=True)
 
 
 def _translated(text: str) -> sql.SQL:

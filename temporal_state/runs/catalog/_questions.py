@@ -12,7 +12,13 @@ from temporal_state.documents import Engine
 from temporal_state.runs.catalog._answers import RunPage, Stats, StepStats
 from temporal_state.runs.catalog._asked import check_part, filter_of, from_cursor, micros, to_cursor
 from temporal_state.runs.catalog._catalog import Catalog
-from temporal_state.runs.catalog._reads import Found, find, statistics, step_statistics
+from temporal_state.runs.catalog._reads import (
+    Found,
+    find,
+    sources_in_use,
+    statistics,
+    step_statistics,
+)
 from temporal_state.runs.catalog._rows import micros_of, run_of
 from temporal_state.runs.catalog._select import FIRST, LAST, Filter, Part
 
@@ -216,6 +222,13 @@ class RunQuestions:
             status=status,
         )
         return await self.catalog.ask(question)
+
+    async def in_use(self) -> Mapping[str, str]:
+        """Return the ids of runs that open ones resume, each with one of those that do.
+
+        Such a run is not deleted; neither is what came from it.
+        """
+        return await self.catalog.ask(sources_in_use)
 
     async def reindex(self, progress: Callable[[int], None] | None = None) -> None:
         """Make the catalog anew from the records, while others go on to read and write.

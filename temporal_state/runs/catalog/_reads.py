@@ -7,7 +7,7 @@ from datetime import timedelta
 from temporal_state.runs.catalog import _sql
 from temporal_state.runs.catalog._answers import Stats, StepStats
 from temporal_state.runs.catalog._link import Link
-from temporal_state.runs.catalog._rows import HOUR, LEVELS, Sums
+from temporal_state.runs.catalog._rows import HOUR, LEVELS, Sums, column
 from temporal_state.runs.catalog._select import FIRST, INDEXED, LAST, Filter, Part, select
 
 FEW = 2000
@@ -31,6 +31,24 @@ def find(link: Link, wanted: Filter, part: Part) -> Found:
     shown = rows[: part.limit]
     last = (shown[-1][0], shown[-1][1]) if len(rows) > len(shown) and shown else None
     return Found([bytes(header) for _, _, header in shown], last)
+
+
+def sources_in_use(link: Link) -> dict[str, str]:
+    """Return the run ids that open runs resume, and those resumed before, each with who does."""
+    rows = link.rows(_sql.SOURCES)
+    former = {run_id: source for source, _, run_id, _ in rows}
+    found: dict[str, str] = {}
+    for source, workflow_id, run_id, is_open in rows:
+        needed = source if is_open else None
+        while needed is not None and needed not in found:
+            found[needed] = f"run {run_id!r} of {workflow_id!r}"
+            needed = former.get(needed)
+    return found
+
+
+def is_resumed(link: Link, run_id: str) -> bool:
+    """Return whether a run is known that resumes the one with this id, open or not."""
+    return bool(link.rows(_sql.IS_RESUMED, (column(run_id),)))
 
 
 def _planned(link: Link, wanted: Filter, part: Part) -> tuple[Filter, Part]:
@@ -74,6 +92,7 @@ def statistics(link: Link, *, namespace: str, since: int, until: int, now: int) 
         },
         background_by_status=_numbers(found, "child", 1),
         checkpoints=total.checkpoints,
+        average_checkpoint_time=_mean(total.writing, total.timed),
         bytes=total.bytes,
         unreadable=unreadable,
     )
@@ -179,4 +198,8 @@ def _numbers(found: dict[tuple[str, str, str], Sums], group: str, part: int) -> 
 
 
 def _average(sums: Sums) -> timedelta | None:
-    return timedelta(microseconds=sums.micros / sums.closed) if sums.closed else None
+    return _mean(sums.micros, sums.closed)
+
+
+def _mean(micros: int, number: int) -> timedelta | None:
+    return timedelta(microseconds=micros / number) if number else None

@@ -35,12 +35,17 @@ class TallyKey(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """How many, how many of them closed, how long those took, and what else adds up."""
+    """How many, how many of them closed, how long those took, and what else adds up.
+
+    Of checkpoints how many there are, how many of them were timed, and how long writing those took.
+    """
 
     number: int = 0
     closed: int = 0
     micros: int = 0
     checkpoints: int = 0
+    timed: int = 0
+    writing: int = 0
     bytes: int = 0
 
     def plus(self, other: "Sums") -> "Sums":
@@ -59,13 +64,16 @@ class Counted:
     started: int
     ended: int | None
     checkpoints: int
+    timed: int
+    writing: int
     bytes: int
     steps: str
 
     def tallies(self) -> Iterable[tuple[TallyKey, Sums]]:
         """Yield what this run adds to each tally of an hour."""
         micros = 0 if self.ended is None else self.ended - self.started
-        sums = Sums(1, int(self.ended is not None), micros, self.checkpoints, self.bytes)
+        closed, made = int(self.ended is not None), (self.checkpoints, self.timed, self.writing)
+        sums = Sums(1, closed, micros, *made, self.bytes)
         groups = [("status", "", self.status), ("type", self.workflow_type, "")]
         if self.parent is not None:
             groups.append(("child", "", self.status))
@@ -106,6 +114,7 @@ class Row:
     kind: str
     parent_run: str | None
     chain: str
+    source: str | None
     tie: int
     header: bytes
     labels: tuple[str, ...]
@@ -117,17 +126,20 @@ def row_of(key: str, record: Json, steps: Sequence[Step], size: int) -> Row:
     run = to_run({**seen, "hand": None})  # refuses what is no record
     left_out = ("steps", "hand_steps", "checkpoints", "hand", "metadata_at")
     header = {name: value for name, value in seen.items() if name not in left_out}
-    parent = run.parent or {}
+    parent, checkpoints = run.parent or {}, seen.get("checkpoints", [])
+    times = [one["took"] for one in checkpoints if "took" in one]
     return Row(
         Counted(
             column(run.namespace),
             column(run.workflow_type),
-            run.status,
+            "paused" if run.paused and run.status == "running" else run.status,
             _optional(parent.get("workflow_id")),
             micros_of(run.started),
             # An end before the start, which only a hand can write, is at the start.
             None if run.ended is None else max(micros_of(run.ended), micros_of(run.started)),
-            len(seen.get("checkpoints", [])),
+            len(checkpoints),
+            len(times),
+            sum(times),
             size,
             dumps(_step_sums(steps)).decode(),
         ),
@@ -136,6 +148,7 @@ def row_of(key: str, record: Json, steps: Sequence[Step], size: int) -> Row:
         column(run.kind),
         _optional(parent.get("run_id")),
         column(run.chain),
+        None if run.resumed_from is None else column(run.resumed_from.run_id),
         tie_of(key),
         dumps(header),
         tuple(labels_of(run.metadata)),

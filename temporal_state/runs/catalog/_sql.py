@@ -5,7 +5,7 @@ however many runs there are. ``{id}``, ``{bytes}`` and ``{clustered}`` are what 
 differently.
 """
 
-SCHEMA = 1
+SCHEMA = 2
 
 TABLES = (
     """CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)""",
@@ -13,8 +13,9 @@ TABLES = (
         id {id} PRIMARY KEY, tie BIGINT NOT NULL, namespace TEXT NOT NULL,
         workflow_id TEXT NOT NULL, run_id TEXT NOT NULL, kind TEXT NOT NULL,
         workflow_type TEXT NOT NULL, status TEXT NOT NULL, parent TEXT, parent_run TEXT,
-        chain TEXT NOT NULL, started BIGINT NOT NULL, ended BIGINT,
-        checkpoints BIGINT NOT NULL, bytes BIGINT NOT NULL, version BIGINT NOT NULL)""",
+        chain TEXT NOT NULL, source TEXT, started BIGINT NOT NULL, ended BIGINT,
+        checkpoints BIGINT NOT NULL, timed BIGINT NOT NULL, writing BIGINT NOT NULL,
+        bytes BIGINT NOT NULL, version BIGINT NOT NULL)""",
     # Apart from the columns above, so that what has to scan reads little.
     """CREATE TABLE headers (run {id} PRIMARY KEY, header {bytes} NOT NULL, steps TEXT NOT NULL)""",
     """CREATE TABLE labels (
@@ -25,7 +26,8 @@ TABLES = (
         namespace TEXT NOT NULL, grp TEXT NOT NULL, level INTEGER NOT NULL,
         bucket BIGINT NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL,
         number BIGINT NOT NULL, closed BIGINT NOT NULL, micros BIGINT NOT NULL,
-        checkpoints BIGINT NOT NULL, bytes BIGINT NOT NULL,
+        checkpoints BIGINT NOT NULL, timed BIGINT NOT NULL, writing BIGINT NOT NULL,
+        bytes BIGINT NOT NULL,
         PRIMARY KEY (namespace, grp, level, bucket, name, status)){clustered}""",
     """CREATE TABLE cursors (writer TEXT PRIMARY KEY, sequence BIGINT NOT NULL)""",
     """CREATE TABLE unsettled (
@@ -48,10 +50,11 @@ INDEXES = (
     "CREATE INDEX runs_ended ON runs (namespace, ended, tie) WHERE ended IS NOT NULL",
     """CREATE INDEX runs_status_ended ON runs (namespace, status, ended, tie)
         WHERE ended IS NOT NULL""",
+    "CREATE INDEX runs_source ON runs (source, ended) WHERE source IS NOT NULL",
     "CREATE INDEX labels_run ON labels (run)",
 )
 
-GATHER_STATISTICS = "ANALYZE"
+PLANNED_FOR = ("runs", "headers", "labels", "tallies")
 GET_POSITION = "SELECT name, value FROM meta"
 SET_META = (
     "INSERT INTO meta (name, value) VALUES (?, ?) "
@@ -65,17 +68,18 @@ RAISE_META = (
 LAST_ID = "SELECT COALESCE(MAX(id), 0) FROM runs"
 GET_VERSION = "SELECT version FROM runs WHERE namespace = ? AND started = ? AND tie = ?"
 GET_COUNTED = (
-    "SELECT id, version, workflow_type, status, parent, ended, checkpoints, bytes, steps "
-    "FROM runs JOIN headers ON run = id WHERE namespace = ? AND started = ? AND tie = ?"
+    "SELECT id, version, workflow_type, status, parent, ended, checkpoints, timed, writing, bytes, "
+    "steps FROM runs JOIN headers ON run = id WHERE namespace = ? AND started = ? AND tie = ?"
 )
 INSERT_RUN = (
     "INSERT INTO runs (id, tie, namespace, workflow_id, run_id, started, kind, workflow_type, "
-    "status, parent, parent_run, chain, ended, checkpoints, bytes, version) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "status, parent, parent_run, chain, source, ended, checkpoints, timed, writing, bytes, "
+    "version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 UPDATE_RUN = (
     "UPDATE runs SET kind = ?, workflow_type = ?, status = ?, parent = ?, parent_run = ?, "
-    "chain = ?, ended = ?, checkpoints = ?, bytes = ?, version = ? WHERE id = ?"
+    "chain = ?, source = ?, ended = ?, checkpoints = ?, timed = ?, writing = ?, bytes = ?, "
+    "version = ? WHERE id = ?"
 )
 DELETE_RUN = "DELETE FROM runs WHERE id = ?"
 INSERT_HEADER = "INSERT INTO headers (run, header, steps) VALUES (?, ?, ?)"
@@ -86,11 +90,12 @@ INSERT_LABEL = "INSERT INTO labels (namespace, label, started, tie, run) VALUES 
 DELETE_LABELS = "DELETE FROM labels WHERE run = ?"
 ADD_TALLY = (
     "INSERT INTO tallies (namespace, grp, level, bucket, name, status, number, closed, micros, "
-    "checkpoints, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "checkpoints, timed, writing, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (namespace, grp, level, bucket, name, status) DO UPDATE SET "
     "number = tallies.number + excluded.number, closed = tallies.closed + excluded.closed, "
     "micros = tallies.micros + excluded.micros, "
     "checkpoints = tallies.checkpoints + excluded.checkpoints, "
+    "timed = tallies.timed + excluded.timed, writing = tallies.writing + excluded.writing, "
     "bytes = tallies.bytes + excluded.bytes"
 )
 
@@ -118,14 +123,15 @@ DELETE_UNREADABLE = "DELETE FROM unreadable WHERE place = ?"
 COUNT_UNREADABLE = "SELECT COUNT(*) FROM unreadable"
 
 SUM_TALLIES = (
-    "SELECT name, status, SUM(number), SUM(closed), SUM(micros), SUM(checkpoints), SUM(bytes) "
-    "FROM tallies WHERE namespace = ? AND grp = ? AND level = ? AND bucket >= ? AND bucket < ? "
+    "SELECT name, status, SUM(number), SUM(closed), SUM(micros), SUM(checkpoints), SUM(timed), "
+    "SUM(writing), SUM(bytes) FROM tallies "
+    "WHERE namespace = ? AND grp = ? AND level = ? AND bucket >= ? AND bucket < ? "
     "GROUP BY name, status"
 )
 SUM_RUNS = (
     "SELECT workflow_type, status, CASE WHEN parent IS NULL THEN 0 ELSE 1 END, COUNT(*), "
     "COUNT(ended), COALESCE(SUM(ended - started), 0), "
-    "SUM(checkpoints), SUM(bytes) FROM runs "
+    "SUM(checkpoints), SUM(timed), SUM(writing), SUM(bytes) FROM runs "
     "WHERE namespace = ? AND started >= ? AND started < ? GROUP BY 1, 2, 3"
 )
 COUNT_LABEL = (
@@ -135,6 +141,13 @@ COUNT_ENDED = (
     "SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE namespace = ? AND ended IS NOT NULL "
     "AND ended >= ? AND ended < ? LIMIT ?) AS found"
 )
+
+
+SOURCES = (
+    "SELECT source, workflow_id, run_id, CASE WHEN ended IS NULL THEN 1 ELSE 0 END FROM runs "
+    "WHERE source IS NOT NULL"
+)
+IS_RESUMED = "SELECT 1 FROM runs WHERE source = ? LIMIT 1"
 
 
 def count_by(name: str) -> str:

@@ -15,6 +15,9 @@ from temporal_state.runs.catalog._feed import Change, Place, from_json, to_json
 from temporal_state.runs.catalog._link import Link
 from temporal_state.runs.catalog._rows import Counted, Row, Tallies, column, micros_of
 
+FEW_ROWS = 64
+"""With fewer, all plans are alike."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -83,14 +86,17 @@ def write(link: Link, batch: Batch) -> list[Seen]:
 
     If there are some, the cursors stay where they are, since there is more to do before.
     """
+    grown = False
     with link.writing():
         rows = _Rows(link)
         stale = [seen for seen in batch.seen if not rows.take(seen)]
-        rows.flush()
+        grown = rows.flush()
         if not stale:
             link.many(_sql.DELETE_UNSETTLED, map(_place, batch.done))
             link.many(_sql.SET_UNSETTLED, map(_waiting, batch.waiting))
             link.many(_sql.SET_CURSOR, batch.cursors.items())
+    if grown:
+        link.analyze(quickly=True)
     return stale
 
 
@@ -147,8 +153,8 @@ class _Rows:
             self.link.run(_sql.DELETE_LABELS, (id,))
             self.link.many(_sql.INSERT_LABEL, _labels(row, id))
 
-    def flush(self) -> None:
-        """Write what waits."""
+    def flush(self) -> bool:
+        """Write what waits; return whether there are now so many rows that plans may change."""
         first = self.link.rows(_sql.LAST_ID)[0][0] + 1
         new = list(enumerate(self.new, first))
         link = self.link
@@ -156,6 +162,12 @@ class _Rows:
         link.many(_sql.INSERT_HEADER, ((id, row.header, row.counted.steps) for id, row in new))
         link.many(_sql.INSERT_LABEL, (label for id, row in new for label in _labels(row, id)))
         link.many(_sql.ADD_TALLY, ((*key, *sums) for key, sums in self.tallies.of_all_levels()))
+        return _stage(first - 1) < _stage(first - 1 + len(new))
+
+
+def _stage(number: int) -> int:
+    """Return how often a number of rows has grown fourfold, from the first few on."""
+    return (number // FEW_ROWS).bit_length() // 2
 
 
 def _where(seen: Seen) -> tuple[str, int]:
@@ -172,8 +184,16 @@ def _fixed(row: Row) -> tuple[object, ...]:
 
 def _changing(row: Row) -> tuple[object, ...]:
     of = row.counted
-    names = (row.kind, of.workflow_type, of.status, of.parent, row.parent_run, row.chain)
-    return (*names, of.ended, of.checkpoints, of.bytes, secrets.randbits(62))
+    names = (
+        row.kind,
+        of.workflow_type,
+        of.status,
+        of.parent,
+        row.parent_run,
+        row.chain,
+        row.source,
+    )
+    return (*names, of.ended, of.checkpoints, of.timed, of.writing, of.bytes, secrets.randbits(62))
 
 
 def _labels(row: Row, id: int) -> Iterator[tuple[object, ...]]:

@@ -1,14 +1,16 @@
 """What all requests have in common, and what they are performed on."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
-from temporal_state.documents import Caller, dumps
-from temporal_state.errors import ContextError, TooLargeError
+from temporal_state.documents import Caller, dumps, from_text
+from temporal_state.errors import ContextError, InvalidValueError, TooLargeError
 from temporal_state.runs import ChainRef, Json, RunRef, Source, digest
 
 if TYPE_CHECKING:
     from temporal_state.backend import StateBackend
+    from temporal_state.temporal._recording import Recording
 
 R = TypeVar("R")
 
@@ -59,6 +61,7 @@ class Scope:
         chain: The chain whose own document the calling run's is, if a run calls.
         run: The calling run, if a run calls.
         calling: The same with its record, if that was told.
+        recording: What the worker's plugin keeps of values.
     """
 
     backend: "StateBackend"
@@ -66,6 +69,7 @@ class Scope:
     chain: ChainRef | None
     run: CallingRun | None = None
     calling: Calling | None = None
+    recording: "Recording | None" = None
 
     def own(self) -> ChainRef:
         """Return the chain of the calling run.
@@ -125,6 +129,18 @@ class Scope:
         return result
 
 
+def time_in(text: str, name: str) -> datetime:
+    """Return a time that travels as text.
+
+    Raises:
+        InvalidValueError: It is none; ``name`` is what it was given as.
+    """
+    try:
+        return from_text(text)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InvalidValueError(f"{name}={text!r} is no time; give one of RFC 3339") from error
+
+
 class Request:
     """One operation: a dataclass, by `request`, whose fields are JSON values.
 
@@ -133,12 +149,14 @@ class Request:
         changes: Whether it changes something, so that it must be applied once.
         regular: Whether workflow code schedules a regular activity instead of a local one. That is
             part of the history of every workflow that uses it, so it never changes.
+        lengthy: Whether one attempt may take as long as all of an operation's otherwise.
         never_reused: Whether a resumed run performs it again, whatever was recorded of it.
     """
 
     operation: ClassVar[str]
     changes: ClassVar[bool] = False
     regular: ClassVar[bool] = False
+    lengthy: ClassVar[bool] = False
     never_reused: ClassVar[bool] = False
 
     @property

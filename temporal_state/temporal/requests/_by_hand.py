@@ -7,13 +7,11 @@ is named by the call, so that a call that Temporal repeats means the same.
 import uuid
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
-from datetime import datetime
 from typing import Any
 
-from temporal_state.documents import from_text
 from temporal_state.errors import InvalidValueError
 from temporal_state.runs import Failure, RunRef, from_plain, to_plain
-from temporal_state.temporal.requests._base import Request, Scope, request
+from temporal_state.temporal.requests._base import Request, Scope, request, time_in
 
 
 @request
@@ -40,7 +38,7 @@ class ByHand(Request):
         given: dict[str, Any] = {"at": scope.caller.now, **self.more}
         for name in ("at", "started", "ended", "start", "end"):
             if isinstance(given.get(name), str):
-                given[name] = _time(given[name], name)
+                given[name] = time_in(given[name], name)
         if isinstance(given.get("error"), Mapping):
             given["error"] = Failure(given["error"]["type"], given["error"].get("message"))
         return given
@@ -152,10 +150,3 @@ def _ref(value: Mapping[str, Any]) -> RunRef:
             f"{dict(value)!r} is no run ({error}); give namespace, workflow_id, run_id and started"
         ) from error
     return ref
-
-
-def _time(text: str, name: str) -> datetime:
-    try:
-        return from_text(text)
-    except ValueError as error:
-        raise InvalidValueError(f"{name}={text!r} is no time; give one of RFC 3339") from error

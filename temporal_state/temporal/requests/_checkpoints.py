@@ -1,11 +1,10 @@
 """Operations on what is recorded of runs, from within a run."""
 
 import asyncio
-from dataclasses import KW_ONLY, asdict
+from dataclasses import KW_ONLY
 from typing import TYPE_CHECKING, Any
 
-from temporal_state.documents import to_text
-from temporal_state.runs import MAX_FORMER, Checkpoint, Run, resolve
+from temporal_state.runs import MAX_FORMER, Checkpoint, Run, resolve, to_plain
 from temporal_state.temporal.requests._base import Request, Scope, request
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class LastCheckpoint(Request):
             store, so it is waited for, though not for long: the store may never have got it.
     """
 
-    operation = "last_checkpoint"
+    operation = "own.last_checkpoint"
     never_reused = True
     _: KW_ONLY
     number: int = 0
@@ -47,8 +46,7 @@ class LastCheckpoint(Request):
             await asyncio.sleep(NAP)
         if found is None:
             return None
-        result = {**asdict(found), "time": to_text(found.time)}
-        return scope.fitting(result, "the document of the last checkpoint is too large")
+        return scope.fitting(to_plain(found), "the document of the last checkpoint is too large")
 
     async def _newest(self, scope: Scope) -> Checkpoint | None:
         runs, this = scope.backend.runs, scope.calling_run()

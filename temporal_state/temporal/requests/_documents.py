@@ -48,7 +48,7 @@ class DocumentRequest(Request):
 class Get(DocumentRequest):
     """Read a document, or of it what lies under ``keys``. Returns a JSON object."""
 
-    operation = "get"
+    operation = "documents.get"
     _: KW_ONLY
     keys: list[str] | None = None
 
@@ -69,7 +69,7 @@ class Read(DocumentRequest):
     "updated": "..."}``, or nothing when there is none.
     """
 
-    operation = "read"
+    operation = "documents.read"
 
     def reading(self) -> "Read":
         """See base class."""
@@ -106,7 +106,7 @@ class Read(DocumentRequest):
 class Exists(DocumentRequest):
     """Return whether there is a document."""
 
-    operation = "exists"
+    operation = "documents.exists"
 
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
@@ -130,7 +130,7 @@ class Change(DocumentRequest):
 class Delete(Change):
     """Delete a document. Returns whether there was one."""
 
-    operation = "delete"
+    operation = "documents.delete"
 
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
@@ -141,7 +141,7 @@ class Delete(Change):
 class Set(Change):
     """Set one key. Returns nothing."""
 
-    operation = "set"
+    operation = "documents.set"
     _: KW_ONLY
     key: str
     value: Any
@@ -177,7 +177,7 @@ class WholeWrite(Change):
 class Merge(WholeWrite):
     """Merge into a document. Returns the whole document."""
 
-    operation = "merge"
+    operation = "documents.merge"
     _: KW_ONLY
     ttl_seconds: float | None = None
 
@@ -191,7 +191,7 @@ class Merge(WholeWrite):
 class Replace(WholeWrite):
     """Replace a document. Returns the whole document."""
 
-    operation = "replace"
+    operation = "documents.replace"
     _: KW_ONLY
     ttl_seconds: float | None = None
 
@@ -205,7 +205,7 @@ class Replace(WholeWrite):
 class Patch(WholeWrite):
     """Apply a JSON Merge Patch to a document. Returns the whole document."""
 
-    operation = "patch"
+    operation = "documents.patch"
 
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
@@ -220,7 +220,7 @@ class Increment(Change):
     local activity would be applied beside the first; here the amount is in the history first.
     """
 
-    operation = "increment"
+    operation = "documents.increment"
     regular = True
     _: KW_ONLY
     key: str
@@ -236,7 +236,7 @@ class Increment(Change):
 class Append(Change):
     """Append to the array under a key. Returns its new length."""
 
-    operation = "append"
+    operation = "documents.append"
     regular = True
     _: KW_ONLY
     key: str
@@ -257,7 +257,7 @@ class Append(Change):
 class List(Request):
     """List ids by prefix. Returns ``{"ids": [...], "cursor": ...}``."""
 
-    operation = "list"
+    operation = "documents.list"
     type: str = "workflows"
     prefix: str = ""
     limit: int = 100
@@ -279,7 +279,7 @@ class List(Request):
 class Previous(Request):
     """Read the own document of the chain of runs before this one. Returns a JSON object."""
 
-    operation = "previous"
+    operation = "own.previous"
 
     def reading(self) -> "Previous":
         """See base class."""

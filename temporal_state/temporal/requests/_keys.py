@@ -27,7 +27,7 @@ class KeyRequest(Request):
 class KeySet(KeyRequest):
     """Set a key. Returns nothing."""
 
-    operation = "key_set"
+    operation = "keys.set"
     changes = True
     _: KW_ONLY
     packed: dict[str, Any]
@@ -43,7 +43,7 @@ class KeySet(KeyRequest):
 class KeyGet(KeyRequest):
     """Read a key. Returns its value as `KeySet` takes it, or ``{}``."""
 
-    operation = "key_get"
+    operation = "keys.get"
 
     def reading(self) -> "KeyGet":
         """See base class."""
@@ -58,7 +58,7 @@ class KeyGet(KeyRequest):
 class KeyExists(KeyRequest):
     """Return whether there is a key."""
 
-    operation = "key_exists"
+    operation = "keys.exists"
 
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
@@ -69,7 +69,7 @@ class KeyExists(KeyRequest):
 class KeyDelete(KeyRequest):
     """Delete a key. Returns whether there was one."""
 
-    operation = "key_delete"
+    operation = "keys.delete"
     changes = True
 
     async def perform(self, scope: Scope) -> Any:
@@ -81,7 +81,7 @@ class KeyDelete(KeyRequest):
 class KeyList(Request):
     """List the names of keys by prefix. Returns ``{"ids": [...], "cursor": ...}``."""
 
-    operation = "key_list"
+    operation = "keys.list"
     prefix: str = ""
     limit: int = 100
     cursor: str | None = None
@@ -102,7 +102,7 @@ class KeyList(Request):
 class SystemSet(Request):
     """Set an entry of the system state. Returns nothing."""
 
-    operation = "system_set"
+    operation = "system.set"
     changes = True
     key: str
     value: Any
@@ -119,7 +119,7 @@ class SystemGet(Request):
     Returns ``{"value": ..., "updated_at": "..."}``, or nothing when there is none.
     """
 
-    operation = "system_get"
+    operation = "system.get"
     key: str
 
     def reading(self) -> "SystemGet":
@@ -151,7 +151,7 @@ class DeleteExecutionState(Request):
     Regular, because it takes as long as there are keys.
     """
 
-    operation = "delete_execution_state"
+    operation = "executions.delete"
     changes = True
     regular = True
     id: str

@@ -17,7 +17,7 @@ class Checkpoint(Request):
         state: What is kept with it; by default the run's own document.
     """
 
-    operation = "checkpoint"
+    operation = "own.checkpoint"
     changes = True
     never_reused = True  # a run that resumes another has checkpoints of its own
     _: KW_ONLY

@@ -3,7 +3,6 @@
 from dataclasses import KW_ONLY
 from typing import Any
 
-from temporal_state.documents import from_text
 from temporal_state.runs import to_plain
 from temporal_state.temporal.requests._base import Request, Scope, request
 
@@ -23,7 +22,7 @@ class RunsRequest(Request):
     run_id: str | None = None
     namespace: str = "default"
 
-    def reading(self) -> "Request":
+    def reading(self) -> "Request | None":
         """See base class."""
         return self
 
@@ -64,6 +63,20 @@ class GetSteps(RunsRequest):
 
 
 @request
+class GetStep(RunsRequest):
+    """Read one step of a run, by its number. Returns its fields, or nothing."""
+
+    operation = "runs.get_step"
+    _: KW_ONLY
+    number: int
+
+    async def perform(self, scope: Scope) -> Any:
+        """See base class."""
+        found = await scope.backend.runs.get_step(number=self.number, **self.which(scope))
+        return self.fitting(scope, found)
+
+
+@request
 class GetHistory(RunsRequest):
     """Read a run's checkpoints. Returns a list of their fields."""
 
@@ -97,31 +110,48 @@ class GetDocument(RunsRequest):
 
 
 @request
-class ListRuns(Request):
-    """List runs, the newest first; see `Runs.list`. Returns a list of their fields."""
+class GetRunsOf(RunsRequest):
+    """Read all runs of a workflow id, the newest first. Returns a list of their fields."""
 
-    operation = "runs.list"
-    _: KW_ONLY
-    status: str | None = None
-    workflow_type: str | None = None
-    since: str | None = None
-    until: str | None = None
-    limit: int = 100
-    namespace: str = "default"
-
-    def reading(self) -> "Request":
-        """See base class."""
-        return self
+    operation = "runs.of_workflow"
 
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
-        found = await scope.backend.runs.list(
-            status=self.status,
-            workflow_type=self.workflow_type,
-            since=None if self.since is None else from_text(self.since),
-            until=None if self.until is None else from_text(self.until),
-            limit=self.limit,
-            namespace=self.namespace,
+        which = self.which(scope)
+        del which["run_id"]
+        return self.fitting(scope, await scope.backend.runs.of_workflow(**which))
+
+
+@request
+class LoadCheckpoint(RunsRequest):
+    """Read one checkpoint of a run, by default the latest. Returns its fields, or nothing.
+
+    Attributes:
+        which_one: Its number, or its name.
+    """
+
+    operation = "runs.load_checkpoint"
+    _: KW_ONLY
+    which_one: int | str | None = None
+
+    async def perform(self, scope: Scope) -> Any:
+        """See base class."""
+        which = self.which(scope)
+        return self.fitting(
+            scope, await scope.backend.runs.load_checkpoint(which=self.which_one, **which)
         )
-        what = f"a page of {self.limit} runs is too large, ask for fewer"
-        return scope.fitting(to_plain(found), what)
+
+
+@request
+class DiffCheckpoints(RunsRequest):
+    """Compare two checkpoints of a run, each by number or name. Returns what changed."""
+
+    operation = "runs.diff"
+    _: KW_ONLY
+    a: int | str
+    b: int | str
+
+    async def perform(self, scope: Scope) -> Any:
+        """See base class."""
+        found = await scope.backend.runs.diff(a=self.a, b=self.b, **self.which(scope))
+        return self.fitting(scope, found)

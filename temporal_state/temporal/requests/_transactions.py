@@ -29,7 +29,7 @@ from temporal_state.temporal.requests._documents import DocumentRequest
 class Look(DocumentRequest):
     """Read a document and its version. Returns ``{"value", "version", "exists"}``."""
 
-    operation = "look"
+    operation = "transactions.look"
 
     def reading(self) -> "Look":
         """See base class."""
@@ -58,7 +58,7 @@ class Commit(Request):
         key: Names the change for repetitions that compute other values.
     """
 
-    operation = "commit"
+    operation = "transactions.commit"
     changes = True
     regular = True
     _: KW_ONLY
