@@ -141,6 +141,18 @@ async def test_what_an_open_run_takes_over_from_stays_until_that_has_ended(
     assert await runs.delete(which) is not None
 
 
+async def test_what_was_resumed_before_is_needed_as_well(runs, ref):
+    ended = {"status": "failed", "confirmed": True, "ended": to_text(NOON)}
+    for n in (1, 2, 3):
+        each = await runs.start("order-7", workflow_type="T", run_id=f"r{n}", started=NOON)
+        source = {"namespace": "default", "workflow_id": "order-7", "run_id": f"r{n - 1}"}
+        source = {**source, "before": None, "way": []} if n > 1 else None
+        await told(runs, each, 1, source=source, **(ended if n < 3 else {}))
+    for n in (1, 2):
+        with pytest.raises(ConflictError, match="needed by run 'r3'"):
+            await runs.delete("order-7", run_id=f"r{n}")
+
+
 async def test_what_is_being_resumed_waits_for_the_record_of_the_new_run(runs, ref, clock):
     ended = {"status": "failed", "confirmed": True, "ended": to_text(NOON)}
     await told(runs, ref, 1, **ended)

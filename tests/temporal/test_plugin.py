@@ -118,6 +118,7 @@ def test_every_operation_is_an_activity_of_its_name():
 
 # What only workers, readers of a whole store and this package itself use.
 NOT_OVER_TEMPORAL = {
+    *("outcomes", "result_of"),
     *("acknowledge", "acknowledged", "acknowledged_steps", "announced", "merge", "write", "synced"),
     *(
         "mark_unknown",
