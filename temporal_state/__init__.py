@@ -48,13 +48,15 @@ if TYPE_CHECKING:
         StateType,
         SystemValue,
     )
-    from temporal_state.runs import Checkpoint, Retention, Run, Source, Step
+    from temporal_state.runs import Checkpoint, Retention, Run, RunRef, Source, Step
     from temporal_state.storage import Compressed, ObjectStore, Transform, open_store
     from temporal_state.temporal import (
         CodecTransform,
         Freshness,
+        MaintenanceSchedule,
         Reconcile,
         Reconciliation,
+        RecordedValue,
         Recording,
         Recover,
         Recovery,
@@ -77,12 +79,12 @@ else:
                 "Adoption DeletedState Document Limits Page ResolvedCredential StateType "
                 "SystemValue"
             ),
-            "runs": "Checkpoint Retention Run Source Step",
+            "runs": "Checkpoint Retention Run RunRef Source Step",
             "storage": "Compressed ObjectStore Transform open_store",
             "temporal": (
-                "CodecTransform Freshness Reconcile Reconciliation Recording Recover Recovery "
-                "ResumePlan StatePlugin freshness install_schedule plan_resume reconcile "
-                "recover resume"
+                "CodecTransform Freshness MaintenanceSchedule Reconcile Reconciliation "
+                "RecordedValue Recording Recover Recovery ResumePlan StatePlugin freshness "
+                "install_schedule plan_resume reconcile recover resume"
             ),
         },
         workflow.unsafe.imports_passed_through,
@@ -106,6 +108,7 @@ __all__ = [
     "InvalidNameError",
     "InvalidValueError",
     "Limits",
+    "MaintenanceSchedule",
     "NotFoundError",
     "NotRecordedError",
     "ObjectStore",
@@ -113,6 +116,7 @@ __all__ = [
     "PathTraversalError",
     "Reconcile",
     "Reconciliation",
+    "RecordedValue",
     "Recording",
     "Recover",
     "Recovery",
@@ -120,6 +124,7 @@ __all__ = [
     "ResumePlan",
     "Retention",
     "Run",
+    "RunRef",
     "SecretRefusedError",
     "SecretUnavailableError",
     "Source",

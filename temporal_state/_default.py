@@ -27,6 +27,7 @@ def configure(
     clock: Clock = utc_now,
     transform: Transform | Sequence[Transform] | None = None,
     catalog: str | os.PathLike[str] | None = None,
+    namespace: str | None = None,
 ) -> StateBackend:
     """Set the process's default backend, and return it.
 
@@ -34,11 +35,43 @@ def configure(
     Code that already uses the former default goes on with it.
 
     Raises:
-        ConfigurationError: As `StateBackend.open`, or ``transform`` is given with a `StateBackend`.
+        ConfigurationError: As `StateBackend.open`, or a `StateBackend` is given with settings that
+            it does not have.
     """
     global _default  # noqa: PLW0603 one default per process is the point
+    chosen = choose_backend(
+        backend,
+        app=app,
+        tenant=tenant,
+        limits=limits,
+        clock=clock,
+        transform=transform,
+        catalog=catalog,
+        namespace=namespace,
+    )
+    with _lock:
+        _default = chosen
+    return chosen
+
+
+def choose_backend(
+    backend: str | os.PathLike[str] | ObjectStore | StateBackend | None,
+    *,
+    app: str | None,
+    tenant: str | None,
+    limits: Limits,
+    clock: Clock,
+    transform: Transform | Sequence[Transform] | None,
+    catalog: str | os.PathLike[str] | None,
+    namespace: str | None = None,
+) -> StateBackend:
+    """Return the backend that is meant: one that is open is used as it is, others are opened.
+
+    Raises:
+        ConfigurationError: As `configure`.
+    """
     if not isinstance(backend, StateBackend):
-        backend = StateBackend.open(
+        return StateBackend.open(
             backend,
             app=app,
             tenant=tenant,
@@ -46,14 +79,25 @@ def configure(
             clock=clock,
             transform=transform,
             catalog=catalog,
+            namespace=namespace,
         )
-    elif transform is not None:  # who asks for encryption must not go without in silence
+    layout = backend.layout
+    # Who asks for another place, or for encryption, must not go without in silence.
+    wanted = {
+        "app": app if app != layout.app else None,
+        "tenant": tenant if tenant != layout.tenant else None,
+        "limits": None if limits in (DEFAULT_LIMITS, backend.limits) else limits,
+        "clock": None if clock in (utc_now, backend.clock) else clock,
+        "transform": transform,
+        "catalog": catalog,
+        "namespace": namespace if namespace != backend.namespace else None,
+    }
+    other = [f"{name}=" for name, value in wanted.items() if value is not None]
+    if other:
         raise ConfigurationError(
-            f"transform= has no effect on {backend!r}, which is open to be used as it is; give it "
-            "to StateBackend.open"
+            f"{', '.join(other)} cannot change {backend!r}, which has its own; leave it away, or "
+            "give it to StateBackend.open"
         )
-    with _lock:
-        _default = backend
     return backend
 
 

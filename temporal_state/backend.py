@@ -61,8 +61,10 @@ T = TypeVar("T")
 
 DEFAULT_URL = "./local/tmp"
 DEFAULT_APP = "default"
+DEFAULT_NAMESPACE = "default"
 URL_VARIABLE = "TEMPORAL_STATE_URL"
 APP_VARIABLE = "TEMPORAL_STATE_APP"
+NAMESPACE_VARIABLE = "TEMPORAL_NAMESPACE"
 ANYBODY = Caller()
 
 __all__ = ["StateBackend"]
@@ -102,6 +104,7 @@ class StateBackend:
         clock: Clock,
         transforms: Sequence[Transform] = (),
         catalog: str | os.PathLike[str] | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
     ) -> None:
         self.url = url
         self.layout = layout
@@ -123,7 +126,14 @@ class StateBackend:
             lambda: home_of(store, layout, catalog, patience),
             Seal(self.transforms),
         )
-        self.runs = Runs(engine, layout, self.own_documents, feed=feed, catalog=self._catalog)
+        self.runs = Runs(
+            engine,
+            layout,
+            self.own_documents,
+            feed=feed,
+            catalog=self._catalog,
+            namespace=namespace,
+        )
         self.audit = self.runs.audit
         self.snapshots = Snapshots(self.documents, self.runs, self.audit)
         self.maintenance = Maintenance(self.documents, self.keys, self.runs)
@@ -141,6 +151,7 @@ class StateBackend:
         clock: Clock = utc_now,
         transform: Transform | Sequence[Transform] | None = None,
         catalog: str | os.PathLike[str] | None = None,
+        namespace: str | None = None,
     ) -> Self:
         """Return a backend that opens its store when it is entered with ``async with``.
 
@@ -158,6 +169,9 @@ class StateBackend:
             catalog: Where the index of runs lies, by which `runs.list` and its kin answer: a
                 folder, ``memory://`` or ``postgresql://...`` (for all machines). By default beside
                 local files, and else in the user's cache folder; it can be deleted at any time.
+            namespace: Temporal's namespace, of which runs are meant where none is named. By default
+                ``TEMPORAL_NAMESPACE``, else ``default``. In workflows and activities those of the
+                calling run's are meant, whatever it is.
 
         Raises:
             ConfigurationError: The URL is none that we know.
@@ -166,7 +180,8 @@ class StateBackend:
         if url is None:
             url = os.environ.get(URL_VARIABLE) or DEFAULT_URL
         if isinstance(url, str | os.PathLike):
-            given, store = os.path.expanduser(os.fspath(url)), open_store(url)  # noqa: PTH111 as given
+            given = os.path.expanduser(os.fspath(url))  # noqa: PTH111 as given
+            store = open_store(url, timeout=limits.operation_timeout)
         else:
             given, store = url.url, url
         if isinstance(store, LocalStore) and given.lower().startswith("file:"):
@@ -179,11 +194,17 @@ class StateBackend:
             clock=clock,
             transforms=_as_sequence(transform),
             catalog=catalog,
+            namespace=namespace or os.environ.get(NAMESPACE_VARIABLE) or DEFAULT_NAMESPACE,
         )
 
     def __repr__(self) -> str:
         tenant = f", tenant={self.layout.tenant!r}" if self.layout.tenant else ""
         return f"<StateBackend {self.store.url} app={self.layout.app!r}{tenant}>"
+
+    @property
+    def namespace(self) -> str:
+        """Temporal's namespace, of which runs are meant where none is named."""
+        return self.runs.namespace
 
     @property
     def limits(self) -> Limits:

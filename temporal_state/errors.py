@@ -11,8 +11,8 @@ whether trying again can help: that decides what Temporal retries.
     ├── InvalidDocumentError (ValueError)      a document that does not fit the model asked for
     ├── TooLargeError (ValueError)             a document or result over its size limit
     ├── ChangedItemsError (ValueError)         items that are not those the loop began with
-    ├── NotRecordedError (LookupError)         a run, or a value of it, that the record lacks
     ├── NotFoundError (LookupError)            what was named to be worked on is not there
+    │   └── NotRecordedError                   ... a run, or a value of it, that the record lacks
     ├── SecretUnavailableError (RuntimeError)  a reference whose secret was not given out
     ├── ConflictError                          the object is not what the caller expected
     │   ├── TransactionConflictError           ... a document changed under a transaction
@@ -114,12 +114,12 @@ class ChangedItemsError(StateError, ValueError):
     """The items of a loop that goes on are not those that it began with."""
 
 
-class NotRecordedError(StateError, LookupError):
-    """There is no record of a run, or what is asked for was not recorded."""
-
-
 class NotFoundError(StateError, LookupError):
-    """What was named to be compared, restored or judged is not there; reading returns None."""
+    """What was named to be worked on is not there; where it is only read, that returns None."""
+
+
+class NotRecordedError(NotFoundError):
+    """There is no record of a run, or what is asked for was not recorded."""
 
 
 class SecretUnavailableError(StateError, RuntimeError):

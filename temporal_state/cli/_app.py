@@ -99,8 +99,13 @@ def take_options(
         str | None, typer.Option(envvar="TEMPORAL_STATE_TENANT", help="One tenant of it.")
     ] = None,
     namespace: Annotated[
-        str, typer.Option(envvar="TEMPORAL_NAMESPACE", help="Temporal's namespace.")
-    ] = DEFAULT_NAMESPACE,
+        str | None,
+        typer.Option(
+            envvar="TEMPORAL_NAMESPACE",
+            help="Temporal's namespace; by default as the temporal CLI is set up, else "
+            f"{DEFAULT_NAMESPACE}.",
+        ),
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(
@@ -144,7 +149,7 @@ def take_options(
         store=store or None,
         app=app_name or None,
         tenant=tenant or None,
-        namespace=namespace or DEFAULT_NAMESPACE,
+        namespace=namespace or None,
         address=address or None,
         transform=transform or None,
         catalog=catalog or None,

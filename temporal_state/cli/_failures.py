@@ -12,7 +12,7 @@ from temporal_state.errors import (
     DamagedObjectError,
     InvalidNameError,
     InvalidValueError,
-    NotRecordedError,
+    NotFoundError,
     StoreError,
     StoreFullError,
 )
@@ -58,7 +58,7 @@ _CODES: tuple[tuple[type[Exception], Code], ...] = (
     (DamagedObjectError, Code.FAILED),
     (StoreFullError, Code.FAILED),
     (StoreError, Code.UNREACHABLE),
-    (NotRecordedError, Code.NOT_FOUND),
+    (NotFoundError, Code.NOT_FOUND),
     (ConflictError, Code.CONFLICT),
     (ConfigurationError, Code.USAGE),
     (InvalidNameError, Code.USAGE),

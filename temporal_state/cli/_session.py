@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 import typer
 from temporalio.client import Client
-from temporalio.envconfig import ClientConfig
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
 from temporal_state.backend import StateBackend
 from temporal_state.cli._failures import (
@@ -31,7 +31,7 @@ from temporal_state.cli._failures import (
     message_of,
 )
 from temporal_state.cli._output import Output
-from temporal_state.cli._settings import DEFAULT_ADDRESS, Settings
+from temporal_state.cli._settings import DEFAULT_ADDRESS, DEFAULT_NAMESPACE, Settings
 from temporal_state.cli._text import harmless
 from temporal_state.errors import ConfigurationError
 from temporal_state.storage import root_of
@@ -50,8 +50,8 @@ class Session:
 
     @property
     def namespace(self) -> str:
-        """Temporal's namespace."""
-        return self.settings.namespace
+        """Temporal's namespace, of which records are read and which Temporal is asked for."""
+        return self.settings.namespace or profile().get("namespace") or DEFAULT_NAMESPACE
 
     @property
     def place(self) -> str:
@@ -195,11 +195,7 @@ def transforms(place: str | None) -> Any:
 
 async def connect(settings: Settings) -> Client:
     """Return a connection to Temporal, by the options, the environment and the profile."""
-    config = ClientConfig.load_client_connect_config()
-    if settings.address is not None:
-        config["target_host"] = settings.address
-    config.setdefault("target_host", DEFAULT_ADDRESS)
-    config["namespace"] = settings.namespace
+    config = connection(settings)
     address = config["target_host"]
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -208,6 +204,32 @@ async def connect(settings: Settings) -> Client:
         reason = _reason(error)
         raise TemporalUnreachableError(
             f"cannot reach Temporal at {address}: {reason}; give its --address"
+        ) from error
+
+
+def connection(settings: Settings) -> ClientConnectConfig:
+    """Return where Temporal is, and how to connect: what is given wins over the profile."""
+    config = profile()
+    if settings.address is not None:
+        config["target_host"] = settings.address
+    config.setdefault("target_host", DEFAULT_ADDRESS)
+    if settings.namespace is not None:
+        config["namespace"] = settings.namespace
+    return config
+
+
+def profile() -> ClientConnectConfig:
+    """Return how the temporal CLI is set up: the environment and the profile it names.
+
+    Raises:
+        ConfigurationError: That cannot be read.
+    """
+    try:
+        return ClientConfig.load_client_connect_config()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"the profile of the temporal CLI cannot be read ({error}); mend it, or leave "
+            "TEMPORAL_PROFILE and TEMPORAL_CONFIG_FILE unset"
         ) from error
 
 

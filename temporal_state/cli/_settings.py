@@ -14,7 +14,7 @@ class Settings:
         store: The store's URL or path; ``None``: where the package looks by itself.
         app: The application; ``None``: the package's default.
         tenant: One tenant of it.
-        namespace: Temporal's namespace.
+        namespace: Temporal's namespace; ``None``: the profile's or the default.
         address: Temporal's address; ``None``: the environment, the profile or the default.
         transform: Where to find the transforms of the store, as ``module:name``.
         catalog: Where the index of runs lies; ``None``: the default.
@@ -27,7 +27,7 @@ class Settings:
     store: str | None
     app: str | None
     tenant: str | None
-    namespace: str
+    namespace: str | None
     address: str | None
     transform: str | None
     catalog: str | None

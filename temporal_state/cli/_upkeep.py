@@ -259,7 +259,7 @@ def unpause(
 
     async def work(session: Session) -> None:
         schedule = MaintenanceSchedule(await session.client(), id)
-        await schedule.resume(note)
+        await schedule.unpause(note)
         await _tell(session, schedule)
 
     perform(ctx, work)
@@ -271,7 +271,7 @@ def remove(ctx: typer.Context, *, id: ScheduleId = DEFAULT_ID) -> None:
     async def work(session: Session) -> None:
         schedule = MaintenanceSchedule(await session.client(), id)
         session.out.confirm(f"delete the schedule {id}?")
-        if not await schedule.remove():
+        if not await schedule.delete():
             raise _none(id)
         if session.out.json:
             session.out.document(ScheduleShape(id=id, installed=False))
@@ -282,7 +282,7 @@ def remove(ctx: typer.Context, *, id: ScheduleId = DEFAULT_ID) -> None:
 
 
 async def _tell(session: Session, schedule: MaintenanceSchedule) -> None:
-    state = await schedule.show()
+    state = await schedule.describe()
     if state is None:
         raise _none(schedule.id)
     if session.out.json:

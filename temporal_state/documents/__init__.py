@@ -7,6 +7,7 @@ from temporal_state._lazy import lazily
 if TYPE_CHECKING:
     from temporal_state.documents._adopt import Adoption, Progress, adopter, folders_of
     from temporal_state.documents._batch import Batch
+    from temporal_state.documents._cleanup import Swept
     from temporal_state.documents._credentials import (
         Credentials,
         ResolvedCredential,
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from temporal_state.documents._json import check_foreign, dumps, loads, plain, plain_object
     from temporal_state.documents._key_values import Keys, packed, unpacked
     from temporal_state.documents._layout import Address, Folder, Layout
-    from temporal_state.documents._pages import Page
+    from temporal_state.documents._pages import Page, check_cursor
     from temporal_state.documents._secrets import check_no_secrets
     from temporal_state.documents._system import SystemState, SystemValue
-    from temporal_state.documents._times import Clock, from_text, to_text, utc_now
+    from temporal_state.documents._times import Clock, aware, from_text, to_text, utc_now
     from temporal_state.documents._tokens import RETRY_HORIZON, Token
     from temporal_state.documents._transaction import Name, Seen, Transaction, TransactionEdit
     from temporal_state.documents._transactions import Transactions
@@ -43,6 +44,7 @@ else:
         {
             "_adopt": "Adoption Progress adopter folders_of",
             "_batch": "Batch",
+            "_cleanup": "Swept",
             "_credentials": (
                 "Credentials ResolvedCredential Secrets refuse_in_workflow resolve_config"
             ),
@@ -56,10 +58,10 @@ else:
             "_json": "check_foreign dumps loads plain plain_object",
             "_key_values": "Keys packed unpacked",
             "_layout": "Address Folder Layout",
-            "_pages": "Page",
+            "_pages": "Page check_cursor",
             "_secrets": "check_no_secrets",
             "_system": "SystemState SystemValue",
-            "_times": "Clock from_text to_text utc_now",
+            "_times": "Clock aware from_text to_text utc_now",
             "_tokens": "RETRY_HORIZON Token",
             "_transaction": "Name Seen Transaction TransactionEdit",
             "_transactions": "Transactions",
@@ -96,6 +98,7 @@ __all__ = [
     "Secrets",
     "Seen",
     "StateType",
+    "Swept",
     "SystemState",
     "SystemValue",
     "Token",
@@ -103,6 +106,8 @@ __all__ = [
     "TransactionEdit",
     "Transactions",
     "adopter",
+    "aware",
+    "check_cursor",
     "check_foreign",
     "check_id",
     "check_items",

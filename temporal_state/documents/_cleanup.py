@@ -5,8 +5,11 @@ that cannot promise that keeps its tombstones, which are small.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
+from typing import TypeAlias
 
 from temporal_state.documents._engine import Engine
 from temporal_state.documents._envelope import Envelope, id_inside, join
@@ -18,41 +21,90 @@ from temporal_state.storage import ConditionalDelete
 _PAGE = 64
 
 
-async def expire(engine: Engine, folder: Folder, now: datetime, limit: int) -> int:
-    """Take away the values of what has expired by ``now``; return how many there were.
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep through a folder did.
 
-    One that remembers changes stays as a tombstone, until `purge`.
+    Attributes:
+        removed: How many were taken away.
+        looked: How many were looked at.
+        cursor: Where the next one goes on; ``None``: this one came to the end.
     """
-    removed = 0
-    async for envelope, etag in _objects(engine, folder):
-        if removed >= limit:
-            break
-        if envelope.expires_at is None or envelope.expires_at > now:
-            continue
+
+    removed: int
+    looked: int
+    cursor: str | None
+
+
+Clean: TypeAlias = Callable[[Envelope, str], Awaitable[bool]]
+"""Takes an object away if that is due, as it was looked at; returns whether it did."""
+
+
+async def clean_folder(
+    engine: Engine, folder: Folder, clean: Clean, *, limit: int, after: str = "", looks: float = inf
+) -> Swept:
+    """Look at the objects of a folder one after the other, and take away what is due.
+
+    Args:
+        engine: Reads and writes them.
+        folder: Where they lie.
+        clean: What is due.
+        limit: At most so many are taken away.
+        after: The ``cursor`` of the sweep before.
+        looks: At most so many are looked at.
+    """
+    removed, looked = 0, 0
+    while True:
+        listing = engine.store.list(folder.prefix(), after=after, limit=_PAGE)
+        keys = await engine.in_time(listing, f"listing {folder.prefix()}")
+        read = await asyncio.gather(*(_look(engine, folder, key) for key in keys))
+        for key, found in zip(keys, read, strict=True):
+            if removed >= limit or looked >= looks:
+                return Swept(removed, looked, after)
+            removed += found is not None and await clean(*found)
+            looked, after = looked + 1, key
+        if len(keys) < _PAGE:
+            return Swept(removed, looked, None)
+
+
+def expirer(engine: Engine, now: datetime | None = None) -> Clean:
+    """Return what takes away the values of what has expired by ``now``, by default the present.
+
+    One that remembers changes stays as a tombstone, until it is purged.
+    """
+    by = now or engine.now()
+
+    async def clean(envelope: Envelope, etag: str) -> bool:
+        if envelope.expires_at is None or envelope.expires_at > by:
+            return False
         forgettable = not len(envelope.tokens)
         if forgettable and await _remove(engine, envelope.address, etag):
-            removed += 1
-        else:
-            removed += await _bury(engine, envelope, etag, now)
-    return removed
+            return True
+        return await _bury(engine, envelope, etag, by)
+
+    return clean
 
 
-async def purge(engine: Engine, folder: Folder, older_than: timedelta | None, limit: int) -> int:
-    """Remove the objects of what was deleted or expired that long ago; return how many."""
+def purger(engine: Engine, older_than: timedelta | None = None) -> Clean:
+    """Return what removes the objects of what was deleted or expired so long ago.
+
+    Raises:
+        InvalidValueError: ``older_than`` is shorter than the retry horizon.
+    """
     age = engine.limits.retry_horizon if older_than is None else older_than
     if age < engine.limits.retry_horizon:
         raise InvalidValueError(
             f"older_than={age} is shorter than retry_horizon={engine.limits.retry_horizon}, so a "
             "change that comes again would be applied twice; give a longer one"
         )
-    now, removed = engine.now(), 0
-    async for envelope, etag in _objects(engine, folder):
-        if removed >= limit:
-            break
+    now = engine.now()
+
+    async def clean(envelope: Envelope, etag: str) -> bool:
         died = _died(envelope, now)
-        if died is not None and now - died >= age:
-            removed += await _remove(engine, envelope.address, etag)
-    return removed
+        due = died is not None and now - died >= age
+        return due and await _remove(engine, envelope.address, etag)
+
+    return clean
 
 
 def _died(envelope: Envelope, now: datetime) -> datetime | None:
@@ -65,19 +117,6 @@ def _died(envelope: Envelope, now: datetime) -> datetime | None:
     else:
         return None
     return max((time for time in (died, touched) if time is not None), default=None)
-
-
-async def _objects(engine: Engine, folder: Folder) -> AsyncIterator[tuple[Envelope, str]]:
-    after = ""
-    while True:
-        listing = engine.store.list(folder.prefix(), after=after, limit=_PAGE)
-        keys = await engine.in_time(listing, f"listing {folder.prefix()}")
-        for found in await asyncio.gather(*(_look(engine, folder, key) for key in keys)):
-            if found is not None:
-                yield found
-        if len(keys) < _PAGE:
-            return
-        after = keys[-1]
 
 
 async def _look(engine: Engine, folder: Folder, key: str) -> tuple[Envelope, str] | None:

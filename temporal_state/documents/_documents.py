@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporal_state.documents._batch import Batch
-from temporal_state.documents._cleanup import purge
+from temporal_state.documents._cleanup import Swept, clean_folder, purger
 from temporal_state.documents._edits import check_items
 from temporal_state.documents._engine import Caller, Document, Engine
 from temporal_state.documents._handle import DocumentHandle
@@ -252,8 +252,32 @@ class Documents:
         Raises:
             InvalidValueError: ``older_than`` is shorter than the retry horizon.
         """
-        removed = 0
+        removed, clean = 0, purger(self.engine, older_than)
         for each in [check_type(type)] if type is not None else await self.types():
             folder = self.layout.folder(each)
-            removed += await purge(self.engine, folder, older_than, limit - removed)
+            swept = await clean_folder(self.engine, folder, clean, limit=limit - removed)
+            removed += swept.removed
         return removed
+
+    async def clean(self, cursor: str | None = None, *, limit: int = 1000) -> Swept:
+        """Do what `purge` does, for some documents; return how many, and where to go on.
+
+        Args:
+            cursor: The ``cursor`` of the call before.
+            limit: Look at no more than so many.
+        """
+        begun, _, after = (cursor or "").partition("/")
+        clean = purger(self.engine)
+        removed = looked = 0
+        for type in sorted(await self.types()):
+            if type < begun:
+                continue
+            start, rest = after if type == begun else "", limit - looked
+            folder = self.layout.folder(type)
+            swept = await clean_folder(
+                self.engine, folder, clean, limit=rest, after=start, looks=rest
+            )
+            removed, looked = removed + swept.removed, looked + swept.looked
+            if swept.cursor is not None:
+                return Swept(removed, looked, f"{type}/{swept.cursor}")
+        return Swept(removed, looked, None)

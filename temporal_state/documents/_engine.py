@@ -56,7 +56,8 @@ class Caller:
     Attributes:
         now: The caller's present time; ``None`` asks the engine's clock.
         token: The name of the change, if it must be applied only once.
-        max_result: Most bytes of JSON that may be returned; more is refused before the change.
+        max_result: Most bytes of JSON of the document that is returned; more is refused before the
+            change. None for a change whose caller does not take the document.
     """
 
     now: datetime | None = None

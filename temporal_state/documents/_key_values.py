@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from temporal_state.documents._cleanup import expire, purge
+from temporal_state.documents._cleanup import Swept, clean_folder, expirer, purger
 from temporal_state.documents._engine import Caller, Engine
+from temporal_state.documents._envelope import Envelope
 from temporal_state.documents._handle import DocumentHandle
 from temporal_state.documents._ids import check_id
 from temporal_state.documents._json import plain
 from temporal_state.documents._layout import Layout
 from temporal_state.documents._pages import Page, list_ids
+from temporal_state.documents._times import aware
 from temporal_state.errors import InvalidValueError
 
 _VALUE, _BYTES = "value", "base64"
@@ -95,12 +97,35 @@ class Keys:
         Args:
             now: By which time; by default the present.
             limit: At most that many in one call.
+
+        Raises:
+            InvalidValueError: ``now`` has no time zone.
         """
-        return await expire(self.engine, self.layout.keys, now or self.engine.now(), limit)
+        by = None if now is None else aware(now, "now")
+        clean = expirer(self.engine, by)
+        return (await clean_folder(self.engine, self.layout.keys, clean, limit=limit)).removed
 
     async def purge(self, *, older_than: timedelta | None = None, limit: int = 1000) -> int:
         """Remove what deleted and expired keys have left behind; see `Documents.purge`."""
-        return await purge(self.engine, self.layout.keys, older_than, limit)
+        clean = purger(self.engine, older_than)
+        return (await clean_folder(self.engine, self.layout.keys, clean, limit=limit)).removed
+
+    async def clean(self, cursor: str | None = None, *, limit: int = 1000) -> Swept:
+        """Do what `expire` and `purge` do, for some keys; return how many, and where to go on.
+
+        Args:
+            cursor: The ``cursor`` of the call before.
+            limit: Look at no more than so many.
+        """
+        purge, expire = purger(self.engine), expirer(self.engine)
+
+        async def clean(envelope: Envelope, etag: str) -> bool:
+            return await purge(envelope, etag) or await expire(envelope, etag)
+
+        folder = self.layout.keys
+        return await clean_folder(
+            self.engine, folder, clean, limit=limit, after=cursor or "", looks=limit
+        )
 
     def _one(self, name: str) -> DocumentHandle:
         return DocumentHandle(self.engine, self.layout.keys.address(check_id(name, "key")))

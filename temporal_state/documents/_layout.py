@@ -121,6 +121,10 @@ class Layout:
         """Return the prefix of the positions of all loops beside a chain's own document."""
         return f"{self._own(namespace, workflow_id)}/{encode_name(chain)}/loops/"
 
+    def users(self, namespace: str, workflow_id: str, chain: str) -> str:
+        """Return the prefix of what names the runs that go on with a chain's own document."""
+        return f"{self._own(namespace, workflow_id)}/{encode_name(chain)}/users/"
+
     def _own(self, namespace: str, workflow_id: str) -> str:
         return f"{self.base}/runs/{encode_name(namespace)}/own/{encode_name(workflow_id)}"
 

@@ -14,7 +14,7 @@ from temporal_state.documents._ids import check_id
 from temporal_state.documents._layout import Address, Folder, Layout
 from temporal_state.documents._marks import holder
 from temporal_state.documents._types import RESERVED_TYPES
-from temporal_state.errors import DamagedObjectError, InvalidNameError
+from temporal_state.errors import DamagedObjectError, InvalidNameError, InvalidValueError
 from temporal_state.storage import MAX_ENCODED, check_prefix
 
 MAX_PAGE = 1000
@@ -35,13 +35,13 @@ async def list_ids(
 ) -> Page:
     """Return the ids in a folder that start with ``prefix``, a page at a time."""
     if not 1 <= limit <= MAX_PAGE:
-        raise InvalidNameError(f"limit={limit} is not 1 to {MAX_PAGE}; choose one that is")
+        raise InvalidValueError(f"limit={limit} is not 1 to {MAX_PAGE}; choose one that is")
     if prefix:
         check_id(f"{prefix}x", "prefix")
-    if cursor and "/" in cursor:
-        raise InvalidNameError(f"cursor={cursor[:80]!r} is none; give that of the page before")
     key_prefix = check_prefix(folder.prefix(prefix))
-    after = folder.key_of(cursor) if cursor else ""
+    after = check_cursor(cursor, folder.key_of(cursor)) if cursor else ""
+    if cursor and folder.segment_of(after) != cursor:
+        raise _no_cursor(cursor)
     ids: list[str] = []
     while True:
         listing = engine.store.list(key_prefix, after=after, limit=limit)
@@ -54,6 +54,22 @@ async def list_ids(
         if len(keys) < limit:
             return Page(ids, None)
         after = keys[-1]
+
+
+def check_cursor(cursor: str, place: str) -> str:
+    """Return the ``place`` where a list goes on, if a ``cursor`` can name it.
+
+    Raises:
+        InvalidValueError: It cannot, so it is none.
+    """
+    try:
+        return check_prefix(place)
+    except InvalidNameError:
+        raise _no_cursor(cursor) from None
+
+
+def _no_cursor(cursor: str) -> InvalidValueError:
+    return InvalidValueError(f"cursor={cursor[:80]!r} is none; give that of the page before")
 
 
 async def pages(engine: Engine, folder: Folder, prefix: str) -> AsyncIterator[Page]:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeAlias
 
+from temporal_state.errors import InvalidValueError
+
 Clock: TypeAlias = Callable[[], datetime]
 """Returns the present time as an aware ``datetime``."""
 
@@ -11,6 +13,17 @@ Clock: TypeAlias = Callable[[], datetime]
 def utc_now() -> datetime:
     """Return the wall clock's time, in UTC."""
     return datetime.now(UTC)
+
+
+def aware(time: datetime, name: str) -> datetime:
+    """Return a time that was given as ``name``.
+
+    Raises:
+        InvalidValueError: It is no time, or has no time zone, so that it cannot be compared.
+    """
+    if not isinstance(time, datetime) or time.tzinfo is None:
+        raise InvalidValueError(f"{name}={time!r} has no time zone; give an aware datetime")
+    return time
 
 
 def to_text(time: datetime) -> str:

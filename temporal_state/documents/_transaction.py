@@ -84,6 +84,14 @@ class TransactionEdit:
         """The document that it changes."""
         return self.id, self.type
 
+    @property
+    def written(self) -> dict[str, Any]:
+        """The values that the document would hold by it."""
+        given = self.arguments
+        if "key" in given:
+            return {str(given["key"]): given.get("items", given.get("by"))}
+        return dict(given.get("change") or given.get("value") or {})
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON object."""
         return asdict(self)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from temporal_state.errors import InvalidNameError, PathTraversalError
 
 RESERVED_TYPES = frozenset(
-    {"runs", "tenants", "feed", "tx", "keys", "snapshots", "evaluations", "audit"}
+    {"runs", "tenants", "feed", "tx", "keys", "snapshots", "evaluations", "audit", "doctor"}
 )
 _TYPE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 

@@ -34,7 +34,14 @@ if TYPE_CHECKING:
     from temporal_state.runs._source import Home, Source, home_from, source_from, to_json
     from temporal_state.runs._spans import Span, SpanStatistics, span_statistics
     from temporal_state.runs._store import Runs
-    from temporal_state.runs._takeover import MAX_FORMER, Recorded, Takeover, resolve
+    from temporal_state.runs._takeover import (
+        MAX_FORMER,
+        Recorded,
+        Takeover,
+        document_home,
+        find_home,
+        resolve,
+    )
     from temporal_state.runs._trace import SpanIds
     from temporal_state.runs._values import is_large
     from temporal_state.runs.catalog import Catalog, Feed, RunPage, Seal, Stats, StepStats, home_of
@@ -62,7 +69,7 @@ else:
             "_source": "Home Source home_from source_from to_json",
             "_spans": "Span SpanStatistics span_statistics",
             "_store": "Runs",
-            "_takeover": "MAX_FORMER Recorded Takeover resolve",
+            "_takeover": "MAX_FORMER Recorded Takeover document_home find_home resolve",
             "_trace": "SpanIds",
             "_values": "is_large",
             "catalog": "Catalog Feed RunPage Seal Stats StepStats home_of",
@@ -117,6 +124,8 @@ __all__ = [
     "Value",
     "chunk_of",
     "digest",
+    "document_home",
+    "find_home",
     "from_plain",
     "home_from",
     "home_of",

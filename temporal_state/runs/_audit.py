@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from temporal_state.documents import Engine, Layout, from_text, plain_object, to_text
-from temporal_state.runs._listed import Listed, check_limit, check_window
-from temporal_state.runs._objects import Objects
+from temporal_state.runs._listed import Listed, check_limit, check_window, place_after
+from temporal_state.runs._objects import Objects, decoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +89,14 @@ class Audit:
         check_limit(limit)
         check_window(since, until)
         objects = Objects(self.engine)
-        begin = cursor or ("" if since is None else _place(since))
-        keys = await objects.page(self._prefix, f"{self._prefix}{begin}" if begin else "", limit)
+        after = place_after(self._prefix, cursor, "" if since is None else _place(since))
+        keys = await objects.page(self._prefix, after, limit)
         places = [key.removeprefix(self._prefix) for key in keys]
         end = None if until is None else _place(until)
         within = [place for place in places if end is None or place < end]
-        lines = [await objects.read(f"{self._prefix}{place}") for place in within]
+        lines = [await objects.find(f"{self._prefix}{place}") for place in within]
         more = within[-1] if len(within) == limit else None
-        return Listed([_line(line) for line in lines], more)
+        return Listed([_line(line) for line in lines if line is not None], more)
 
     @property
     def _prefix(self) -> str:
@@ -108,10 +108,11 @@ def _place(time: datetime) -> str:
 
 
 def _line(value: dict[str, Any]) -> AuditLine:
-    return AuditLine(
-        from_text(value["time"]),
-        value["action"],
-        value["actor"],
-        value["target"],
-        value["details"],
-    )
+    with decoding("a line of the audit"):
+        return AuditLine(
+            from_text(value["time"]),
+            value["action"],
+            value["actor"],
+            value["target"],
+            value["details"],
+        )

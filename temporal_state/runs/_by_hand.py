@@ -42,7 +42,7 @@ class RunsByHand(CheckpointWriter):
         *,
         workflow_type: str,
         run_id: str | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
         kind: str = "manual",
         task_queue: str = "",
         started: datetime | None = None,
@@ -85,7 +85,7 @@ class RunsByHand(CheckpointWriter):
         begun = None if started is None else from_text(time_fact(started, "started"))
 
         async def write() -> RunRef:
-            ref = await self._place(namespace, workflow_id, run_id, begun)
+            ref = await self._place(namespace or self.namespace, workflow_id, run_id, begun)
             fact["input"] = await self._kept(ref, values)
 
             def change(record: Json) -> Json:

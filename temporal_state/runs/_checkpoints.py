@@ -180,6 +180,7 @@ class CheckpointWriter(RunWriter):
         dropped: list[Json] = []
 
         def trim(record: Json) -> Json:
+            dropped.clear()
             if not record:
                 return record
             known = view(record).get("checkpoints", [])
@@ -189,6 +190,9 @@ class CheckpointWriter(RunWriter):
             dropped[:] = dropped_of(all_checkpoints(record), trimmed)
             return trimmed
 
+        trim(await self._read_run(ref))
+        if not dropped:
+            return 0  # and there is no change to be announced
         async with self.feed.announced([Change(ref)]):
             await self._objects.update(self._places.run(ref), trim)
             await self._forget(ref, dropped)

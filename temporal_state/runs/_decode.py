@@ -6,6 +6,7 @@ from typing import Any
 from temporal_state.documents import from_text
 from temporal_state.runs._hand import view
 from temporal_state.runs._merge import Json
+from temporal_state.runs._objects import decoding
 from temporal_state.runs._records import (
     Checkpoint,
     Failure,
@@ -21,9 +22,22 @@ from temporal_state.runs._source import home_from, source_from
 from temporal_state.runs._values import data_of
 
 
-def to_run(record: Json) -> Run:
-    """Return the run that a record describes."""
-    record = view(record)
+def to_run(record: Json, key: str | None = None) -> Run:
+    """Return the run that a record describes.
+
+    Args:
+        record: Its JSON.
+        key: Where it lies, for the error.
+
+    Raises:
+        DamagedObjectError: It lacks what every record has.
+    """
+    run = f"of run {record.get('run_id')!r} of {record.get('workflow_id')!r}"
+    with decoding(f"the record {key or run}"):
+        return _to_run(view(record))
+
+
+def _to_run(record: Json) -> Run:
     return Run(
         kind=record["kind"],
         namespace=record["namespace"],
@@ -79,7 +93,16 @@ def _to_start(value: Json | None) -> Start | None:
 
 
 def to_step(number: int, step: Json, attempt: Json | None) -> Step:
-    """Return a step, from what the workflow side and the activity side have seen of it."""
+    """Return a step, from what the workflow side and the activity side have seen of it.
+
+    Raises:
+        DamagedObjectError: It lacks what every step has.
+    """
+    with decoding(f"the record of step {number}"):
+        return _to_step(number, step, attempt)
+
+
+def _to_step(number: int, step: Json, attempt: Json | None) -> Step:
     call, attempt = step["call"], attempt or {}
     end = step.get("end", {})
     error = end.get("error") or attempt.get("error")
@@ -108,7 +131,16 @@ def to_step(number: int, step: Json, attempt: Json | None) -> Step:
 
 
 def to_hand_step(number: int, step: Json) -> Step:
-    """Return a step that was written by hand."""
+    """Return a step that was written by hand.
+
+    Raises:
+        DamagedObjectError: It lacks what every step has.
+    """
+    with decoding(f"the record of step {number}"):
+        return _to_hand_step(number, step)
+
+
+def _to_hand_step(number: int, step: Json) -> Step:
     call, outcome = step["call"], step["outcome"]
     return Step(
         number=number,
@@ -132,7 +164,16 @@ def to_hand_step(number: int, step: Json) -> Step:
 
 
 def to_checkpoint(checkpoint: Json, state: dict[str, Any] | None) -> Checkpoint:
-    """Return a checkpoint, with the document that was kept for it."""
+    """Return a checkpoint, with the document that was kept for it.
+
+    Raises:
+        DamagedObjectError: It lacks what every checkpoint has.
+    """
+    with decoding(f"the record of checkpoint {checkpoint.get('number')}"):
+        return _to_checkpoint(checkpoint, state)
+
+
+def _to_checkpoint(checkpoint: Json, state: dict[str, Any] | None) -> Checkpoint:
     return Checkpoint(
         number=checkpoint["number"],
         step=checkpoint["step"],

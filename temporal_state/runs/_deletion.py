@@ -24,7 +24,7 @@ class DeletedRun:
         status: What it was.
         objects: How many objects its record had, with steps, values and checkpoints.
         evaluations: How many judgements of it there were.
-        document: Whether the own document of its chain was deleted with it.
+        document: Whether its own document was deleted with it.
     """
 
     namespace: str
@@ -46,12 +46,14 @@ class Deletion:
     evaluations: Evaluations
     audit: Audit
 
-    async def delete(self, run: Run, *, actor: str | None, with_document: bool) -> DeletedRun:
-        """Delete a run, and the own document of its chain if that is asked for."""
+    async def delete(
+        self, run: Run, home: ChainRef, *, actor: str | None, with_document: bool
+    ) -> DeletedRun:
+        """Delete a run, and its own document, which is that of ``home``, if that is asked for."""
         folder, last = self.places.folder(run.ref), self.places.run(run.ref)
         keys = [key for key in await self.objects.keys(folder) if key != last]
         judged = await self.evaluations.values_of(folder)
-        chain = self.own.one(ChainRef(run.namespace, run.workflow_id, run.chain))
+        chain = self.own.one(home)
         document = with_document and await chain.exists()
         deleted = DeletedRun(
             run.namespace,
@@ -71,8 +73,9 @@ class Deletion:
         await self.objects.delete([self.evaluations.key_of(value) for value in judged])
         await self.objects.delete(keys)
         if with_document:
-            loops = self.own.layout.loops(run.namespace, run.workflow_id, run.chain)
+            loops = self.own.layout.loops(home.namespace, home.workflow_id, home.chain)
             await self.objects.delete([*await self.objects.keys(loops), chain.address.key])
+        await self.own.leave(home, run.ref)
         mark = self.places.started_by_hand(run.namespace, run.workflow_id, run.run_id)
         await self.objects.delete([mark, last])
         return deleted

@@ -16,9 +16,9 @@ from typing import Any
 from temporal_state.documents import from_text, plain, plain_object
 from temporal_state.errors import ConflictError, InvalidValueError
 from temporal_state.runs._facts import time_fact
-from temporal_state.runs._listed import Listed, check_limit, check_window
+from temporal_state.runs._listed import Listed, check_limit, check_window, place_after
 from temporal_state.runs._merge import Json
-from temporal_state.runs._objects import Objects
+from temporal_state.runs._objects import Objects, decoding
 from temporal_state.runs._refs import RunLayout, RunRef
 from temporal_state.storage import encode_name
 
@@ -134,8 +134,8 @@ class Evaluations:
         """Return the judgements of all runs, the newest first."""
         check_limit(limit)
         check_window(since, until)
-        begin = cursor or ("" if until is None else f"{_backwards(until)}~")
-        after = f"{self._prefix}{begin}" if begin else ""
+        begin = "" if until is None else f"{_backwards(until)}~"
+        after = place_after(self._prefix, cursor, begin)
         keys = await self.objects.page(self._prefix, after, limit)
         if since is not None:
             end = f"{self._prefix}{_backwards(since)}~"
@@ -160,8 +160,9 @@ class Evaluations:
 
 def place_of(value: Json) -> str:
     """Return where a stored judgement stands in the list of all; the newest sorts first."""
-    run = encode_name(f"{value['run_id']}/{value['id']}")
-    return f"{_backwards(from_text(value['time']))}-{run}.json"
+    with decoding(f"the record of evaluation {value.get('id')!r}"):
+        run = encode_name(f"{value['run_id']}/{value['id']}")
+        return f"{_backwards(from_text(value['time']))}-{run}.json"
 
 
 def _backwards(time: datetime) -> str:
@@ -170,5 +171,6 @@ def _backwards(time: datetime) -> str:
 
 
 def _evaluation(value: Json) -> Evaluation:
-    fields = {name: value[name] for name in Evaluation.__slots__ if name != "time"}
-    return Evaluation(**fields, time=from_text(value["time"]))
+    with decoding(f"the record of evaluation {value.get('id')!r}"):
+        fields = {name: value[name] for name in Evaluation.__slots__ if name != "time"}
+        return Evaluation(**fields, time=from_text(value["time"]))

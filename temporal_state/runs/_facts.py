@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from temporal_state.documents import dumps, plain, plain_object, to_text
+from temporal_state.documents import aware, dumps, plain, plain_object, to_text
 from temporal_state.errors import ConflictError, InvalidValueError, TooLargeError
 from temporal_state.runs._hand import is_recorded, merge_hand_step, merge_metadata
 from temporal_state.runs._merge import Json
@@ -21,9 +21,7 @@ def time_fact(time: datetime, what: str) -> str:
     Raises:
         InvalidValueError: It has no time zone.
     """
-    if not isinstance(time, datetime) or time.tzinfo is None:
-        raise InvalidValueError(f"{what}={time!r} has no time zone; give an aware datetime")
-    return to_text(time)
+    return to_text(aware(time, what))
 
 
 def error_fact(error: BaseException | Failure | str | None) -> Json | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from temporal_state.documents import aware, check_cursor
 from temporal_state.errors import InvalidValueError
 
 T = TypeVar("T")
@@ -38,8 +39,19 @@ def check_limit(limit: int) -> int:
     return limit
 
 
+def place_after(prefix: str, cursor: str | None, begin: str = "") -> str:
+    """Return behind which place a list below a prefix goes on, or begins.
+
+    Raises:
+        InvalidValueError: ``cursor`` is none.
+    """
+    if cursor:
+        return check_cursor(cursor, f"{prefix}{cursor}")
+    return f"{prefix}{begin}" if begin else ""
+
+
 def check_window(since: datetime | None, until: datetime | None) -> None:
     """Refuse a window of time whose ends cannot be compared."""
     for name, time in (("since", since), ("until", until)):
-        if time is not None and time.tzinfo is None:
-            raise InvalidValueError(f"{name}={time} has no time zone; give an aware datetime")
+        if time is not None:
+            aware(time, name)

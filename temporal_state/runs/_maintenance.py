@@ -1,18 +1,25 @@
 """Keeping a store tidy: what is old goes, what has stopped is said to have failed.
 
 One call does all parts in turn, each in pieces of bounded size, so that it can be stopped between
-any two and goes on where it was. A part that fails is reported and hides no other. What a run is
-still doing is never taken away: a running run stays, whatever its age, and so do snapshots.
+any two and goes on where it was. A part that fails is reported and hides no other, and so does one
+run whose record is damaged. What a run is still doing is never taken away: a running run stays,
+whatever its age, and so do snapshots.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from temporal_state.documents import Documents, Keys
-from temporal_state.errors import ConflictError, InvalidValueError, StateError
+from temporal_state.errors import (
+    ConflictError,
+    DamagedObjectError,
+    InvalidValueError,
+    StateError,
+    StoreError,
+)
 from temporal_state.runs._records import Failure, Run
 from temporal_state.runs._retention import Retention
 from temporal_state.runs._store import Runs
@@ -20,6 +27,8 @@ from temporal_state.runs._store import Runs
 ACTOR = "maintenance"
 OPEN = frozenset({"scheduled", "started"})
 PIECE = 1000
+REASONS = 3
+"""So many of the runs that something could not be done with are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +38,14 @@ class Piece:
     Attributes:
         done: How many things it removed or changed.
         cursor: Where the part goes on; ``None`` if it is done.
+        failed: With how many runs it could not do what was due.
+        reasons: Which of them that were, and why; the first ones.
     """
 
     done: int
     cursor: str | None = None
+    failed: int = 0
+    reasons: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -41,13 +54,64 @@ class Report:
 
     Attributes:
         done: How many things each part removed or changed.
-        errors: Why a part failed, by its name.
+        failed: With how many runs a part could not do what was due.
+        errors: Why a part failed, or which runs it failed with, the first ones; by its name.
         unfinished: Parts that had more to do when the time was over.
     """
 
     done: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, int] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
+
+    def add(self, part: str, piece: Piece) -> None:
+        """Take in what one piece of a part did."""
+        self.done[part] = self.done.get(part, 0) + piece.done
+        if piece.failed:
+            self.failed[part] = self.failed.get(part, 0) + piece.failed
+            self.errors.setdefault(part, "; ".join(piece.reasons))
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts what is done with runs, one after the other; one that cannot be hides no other."""
+
+    done: int = 0
+    failed: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+    async def count(self, run: Run, work: Awaitable[int]) -> None:
+        """Do something with a run.
+
+        Raises:
+            StoreError: The store is in the way, so that it would be of others as well.
+        """
+        try:
+            self.done += await work
+        except StateError as error:
+            if isinstance(error, StoreError) and not isinstance(error, DamagedObjectError):
+                raise
+            self.failed += 1
+            if len(self.reasons) < REASONS:
+                name = f"run {run.run_id!r} of {run.workflow_id!r}"
+                self.reasons.append(f"{name}: {type(error).__name__}: {error}")
+
+    def total(self, what: str) -> int:
+        """Return with how many it was done.
+
+        Raises:
+            DamagedObjectError: It could not be done with others.
+        """
+        if self.failed:
+            raise DamagedObjectError(
+                f"{self.done} runs were {what}, and {self.failed} could not be: "
+                f"{'; '.join(self.reasons)}"
+            )
+        return self.done
+
+    def piece(self, cursor: str | None) -> Piece:
+        """Return it as a piece that goes on at ``cursor``."""
+        return Piece(self.done, cursor, self.failed, self.reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +143,7 @@ class Maintenance:
                         break
                     piece = await self.piece(part, retention or Retention(), cursor)
                     cursor, begun = piece.cursor, True
-                    report.done[part] = report.done.get(part, 0) + piece.done
+                    report.add(part, piece)
             except StateError as error:
                 report.errors[part] = f"{type(error).__name__}: {error}"
         return report
@@ -107,7 +171,7 @@ class Maintenance:
         self,
         *,
         older_than: timedelta | Mapping[str, timedelta],
-        namespace: str = "default",
+        namespace: str | None = None,
         limit: int | None = None,
         dry_run: bool = False,
         actor: str | None = None,
@@ -120,25 +184,32 @@ class Maintenance:
 
         Args:
             older_than: So long ago they must have ended: all, or those of each status named.
-            namespace: Temporal's namespace.
+            namespace: Temporal's namespace; by default the backend's.
             limit: At most that many.
             dry_run: Delete nothing, and return how many there would be.
             actor: Who asks for it, for the audit.
             progress: Is called after each run, with how many there were.
+
+        Raises:
+            InvalidValueError: ``older_than`` names no status.
+            DamagedObjectError: Some could not be deleted; the message names them, all others were.
         """
         retention = Retention(runs=older_than, namespace=namespace)
-        deleted, in_use = 0, await self.runs.in_use()
+        if not retention.ages():
+            raise InvalidValueError(f"older_than={older_than} names no status; give one, or an age")
+        tally, in_use = _Tally(), await self.runs.in_use()
         async for run in self._all(self._closed(retention)):
-            if limit is not None and deleted >= limit:
+            if limit is not None and tally.done >= limit:
                 break
             if retention.is_over(run, self._now()):
-                deleted += dry_run or await self._delete(run, actor or ACTOR, in_use)
+                deleting = self._delete(run, actor or ACTOR, in_use, dry_run=dry_run)
+                await tally.count(run, deleting)
                 if progress is not None:
-                    progress(deleted)
-        return deleted
+                    progress(tally.done)
+        return tally.total("deleted")
 
     async def fail_stale(
-        self, *, older_than: timedelta, namespace: str = "default", dry_run: bool = False
+        self, *, older_than: timedelta, namespace: str | None = None, dry_run: bool = False
     ) -> int:
         """Record that runs which are written by hand have failed; return how many.
 
@@ -147,22 +218,29 @@ class Maintenance:
 
         Args:
             older_than: How long there was no news of them.
-            namespace: Temporal's namespace.
+            namespace: Temporal's namespace; by default the backend's.
             dry_run: Record nothing, and return how many there would be.
+
+        Raises:
+            DamagedObjectError: Some could not be changed; the message names them, all others were.
         """
         retention = Retention(stale=older_than, namespace=namespace)
-        failed = 0
+        tally = _Tally()
         async for run in self._all(_running(retention)):
             if retention.is_stale(run, self._now()):
-                failed += dry_run or await self._fail(run, older_than)
-        return failed
+                await tally.count(run, self._fail(run, older_than, dry_run=dry_run))
+        return tally.total("changed")
 
-    async def trim_checkpoints(self, keep: int, *, namespace: str = "default") -> int:
-        """Drop all but the newest checkpoints of every run; return how many."""
-        dropped = 0
+    async def trim_checkpoints(self, keep: int, *, namespace: str | None = None) -> int:
+        """Drop all but the newest checkpoints of every run; return how many.
+
+        Raises:
+            DamagedObjectError: Those of some runs could not be dropped; the message names the runs.
+        """
+        tally = _Tally()
         async for run in self._all({"namespace": namespace}):
-            dropped += await self.runs.trim_checkpoints(run.ref, keep)
-        return dropped
+            await tally.count(run, self.runs.trim_checkpoints(run.ref, keep))
+        return tally.total("trimmed")
 
     async def _all(self, filters: Mapping[str, Any]) -> AsyncIterator[Run]:
         cursor = None
@@ -182,7 +260,11 @@ class Maintenance:
             "namespace": retention.namespace,
         }
 
-    async def _delete(self, run: Run, actor: str, in_use: Mapping[str, str]) -> bool:
+    async def _delete(
+        self, run: Run, actor: str, in_use: Mapping[str, str], *, dry_run: bool = False
+    ) -> bool:
+        if dry_run:
+            return True
         try:
             deleted = await self.runs.delete(
                 run.workflow_id,
@@ -195,7 +277,9 @@ class Maintenance:
             return False  # it has been found to be running, or an open run takes over from it
         return deleted is not None
 
-    async def _fail(self, run: Run, age: timedelta) -> bool:
+    async def _fail(self, run: Run, age: timedelta, *, dry_run: bool = False) -> bool:
+        if dry_run:
+            return True
         error = Failure("StaleError", f"there was no news of it for {age}")
         names = {"run_id": run.run_id, "namespace": run.namespace}
         for step in await self.runs.steps(run.workflow_id, **names):
@@ -228,10 +312,10 @@ class Maintenance:
         do: Callable[[Run], Awaitable[int]],
     ) -> Piece:
         page = await self.runs.list(**filters, limit=limit, cursor=cursor)
-        done = 0
+        tally = _Tally()
         for run in page:
-            done += await do(run)
-        return Piece(done, page.cursor)
+            await tally.count(run, do(run))
+        return tally.piece(page.cursor)
 
     async def stale_piece(self, retention: Retention, cursor: str | None, limit: int) -> Piece:
         """Let stale runs fail."""
@@ -271,15 +355,14 @@ class Maintenance:
         return await self._of_each(filters, cursor, limit, do)
 
     async def keys_piece(self, _: Retention, cursor: str | None, limit: int) -> Piece:
-        """Take away keys that have expired, then what deleted ones have left behind."""
-        if cursor is None:
-            done = await self.keys.expire(limit=limit)
-            return Piece(done, None if done >= limit else "purge")
-        return Piece(await self.keys.purge(limit=limit))
+        """Take away keys that have expired, and what deleted ones have left behind."""
+        swept = await self.keys.clean(cursor, limit=limit)
+        return Piece(swept.removed, swept.cursor)
 
-    async def documents_piece(self, _: Retention, __: str | None, limit: int) -> Piece:
+    async def documents_piece(self, _: Retention, cursor: str | None, limit: int) -> Piece:
         """Remove what deleted and expired documents have left behind."""
-        return Piece(await self.documents.purge(limit=limit))
+        swept = await self.documents.clean(cursor, limit=limit)
+        return Piece(swept.removed, swept.cursor)
 
     async def transactions_piece(self, _: Retention, __: str | None, ___: int) -> Piece:
         """Bring transactions that dead processes left behind to their end."""

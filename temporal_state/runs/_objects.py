@@ -5,7 +5,8 @@ by which an older process leaves a newer one's objects alone.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from temporal_state.documents import Engine, dumps, loads
@@ -77,6 +78,22 @@ class Objects:
 
     async def _delete(self, key: str) -> bool:
         return await self.engine.in_time(self.engine.store.delete(key), f"deleting {key}")
+
+
+@contextmanager
+def decoding(what: str) -> Iterator[None]:
+    """Say of an object that lacks what all of its kind have that it is damaged.
+
+    Raises:
+        DamagedObjectError: The block could not make out what it needs.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise DamagedObjectError(
+            f"{what} is damaged ({type(error).__name__}: {error}); move it away, or restore it "
+            "from a backup"
+        ) from error
 
 
 def load(key: str, data: bytes) -> Json:

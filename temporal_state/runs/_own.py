@@ -3,9 +3,12 @@
 It belongs to the chain, not to the workflow id: retries, continued, cron and reset runs share it,
 and an unrelated later run of the same id starts empty. A short list for each workflow id, in the
 order in which its chains first wrote, tells what came before; it is written once per chain.
+
+A resumed run goes on with the document of another chain, be it one of another workflow id. It says
+so beside that document, before its record does, so that whoever deletes the other runs finds it.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +21,11 @@ from temporal_state.documents import (
     Engine,
     Envelope,
     Layout,
+    to_text,
 )
+from temporal_state.runs._objects import Objects
+from temporal_state.runs._refs import RunRef
+from temporal_state.storage import encode_name
 
 MAX_CHAINS = 1000
 """So many chains of one workflow id are remembered in their order."""
@@ -84,6 +91,26 @@ class OwnDocuments:
         if len(self._listed) > MAX_CHAINS:
             self._listed.clear()
         self._listed.add(ref)
+
+    async def join(self, home: ChainRef, run: RunRef) -> None:
+        """Say that a run goes on with the document of a chain that is not its own."""
+        await Objects(self.engine).create(
+            self._user(home, run), {**asdict(run), "started": to_text(run.started)}
+        )
+
+    async def leave(self, home: ChainRef, run: RunRef) -> None:
+        """Take back what `join` said."""
+        await Objects(self.engine).delete([self._user(home, run)])
+
+    async def is_joined(self, home: ChainRef, *, by_other_than: RunRef) -> bool:
+        """Return whether some other run goes on with the document of a chain."""
+        prefix = self.layout.users(home.namespace, home.workflow_id, home.chain)
+        found = await Objects(self.engine).page(prefix, "", 2)
+        return bool({*found} - {self._user(home, by_other_than)})
+
+    def _user(self, home: ChainRef, run: RunRef) -> str:
+        prefix = self.layout.users(home.namespace, home.workflow_id, home.chain)
+        return f"{prefix}{encode_name(f'{run.namespace}/{run.workflow_id}/{run.run_id}')}.json"
 
     async def _chains(self, ref: ChainRef) -> list[str]:
         found = await self.engine.read(self._list_address(ref))

@@ -6,7 +6,7 @@ and what the activity side told of them.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from temporal_state.documents import Engine, Layout
@@ -23,7 +23,7 @@ from temporal_state.runs._refs import RUN_FILE, RunLayout, RunRef
 from temporal_state.runs._span_store import SpanStore
 from temporal_state.runs._spans import Span, to_span
 from temporal_state.runs._step_reader import StepReader, steps_of
-from temporal_state.runs._takeover import Takeover
+from temporal_state.runs._takeover import document_home
 from temporal_state.runs._trace import trace_of
 from temporal_state.runs._values import digests_in, put_together
 from temporal_state.storage import ObjectStore, encode_name
@@ -38,6 +38,8 @@ class RunReader:
     engine: Engine
     layout: Layout
     own: OwnDocuments
+    namespace: str = field(default="default", kw_only=True)
+    """Of which runs a question that names no namespace is."""
 
     @property
     def _store(self) -> ObjectStore:
@@ -56,22 +58,22 @@ class RunReader:
         return RunLayout(self.layout)
 
     async def get(
-        self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
+        self, workflow_id: str, *, run_id: str | None = None, namespace: str | None = None
     ) -> Run | None:
         """Return the newest run of a workflow id, or the one asked for; ``None`` if unknown."""
         key = await self._find(namespace, workflow_id, run_id)
-        return None if key is None else await self._run_at(key)
+        record = {} if key is None else await self._read_sound(key)
+        return await self._with_its_values(key, record) if key is not None and record else None
 
     async def steps(
-        self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
+        self, workflow_id: str, *, run_id: str | None = None, namespace: str | None = None
     ) -> Sequence[Step]:
         """Return a run's steps in the order in which the workflow scheduled them."""
         key = await self._find(namespace, workflow_id, run_id)
-        if key is None:
+        parts = [] if key is None else await self._step_parts(key)
+        if key is None or not parts:
             return []
-        folder = key.removesuffix(RUN_FILE)
-        parts = await self._with_values(folder, await self._steps.with_all(key))
-        return steps_of(parts)
+        return steps_of(await self._with_values(key.removesuffix(RUN_FILE), parts))
 
     async def get_step(
         self,
@@ -79,7 +81,7 @@ class RunReader:
         number: int,
         *,
         run_id: str | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
     ) -> Step | None:
         """Return one step of a run by its number, from 1; ``None`` if there is none.
 
@@ -106,13 +108,13 @@ class RunReader:
         return value if value.dropped is None else None
 
     async def history(
-        self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
+        self, workflow_id: str, *, run_id: str | None = None, namespace: str | None = None
     ) -> Sequence[Checkpoint]:
         """Return a run's checkpoints, the oldest first, with its document at each."""
         key = await self._find(namespace, workflow_id, run_id)
         if key is None:
             return []
-        checkpoints = view(await self._read(key)).get("checkpoints", [])
+        checkpoints = view(await self._read_sound(key)).get("checkpoints", [])
         return await asyncio.gather(*(self._checkpoint(key, one) for one in checkpoints))
 
     async def load_checkpoint(
@@ -121,7 +123,7 @@ class RunReader:
         which: int | str | None = None,
         *,
         run_id: str | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
     ) -> Checkpoint | None:
         """Return a checkpoint of a run by its number, or the latest of a name, or of all.
 
@@ -130,7 +132,7 @@ class RunReader:
         key = await self._find(namespace, workflow_id, run_id)
         if key is None:
             return None
-        found = view(await self._read(key)).get("checkpoints", [])
+        found = view(await self._read_sound(key)).get("checkpoints", [])
         chosen = found[-1] if found and which is None else _chosen(found, which)
         return None if chosen is None else await self._checkpoint(key, chosen)
 
@@ -141,7 +143,7 @@ class RunReader:
         b: int | str,
         *,
         run_id: str | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
     ) -> CheckpointDiff:
         """Return what changed from checkpoint ``a`` of a run to its checkpoint ``b``.
 
@@ -151,7 +153,7 @@ class RunReader:
             NotRecordedError: One of the two is not, or no longer, there.
         """
         key = await self._find(namespace, workflow_id, run_id)
-        record = {} if key is None else view(await self._read(key))
+        record = {} if key is None else view(await self._read_sound(key))
         chosen = []
         for which in (a, b):
             found = _chosen(record.get("checkpoints", []), which)
@@ -165,13 +167,16 @@ class RunReader:
         first, second = await asyncio.gather(*(self._checkpoint(key, one) for one in chosen))
         return difference(first, second)
 
-    async def of_workflow(self, workflow_id: str, *, namespace: str = "default") -> Sequence[Run]:
+    async def of_workflow(self, workflow_id: str, *, namespace: str | None = None) -> Sequence[Run]:
         """Return all runs of one workflow id, the newest first, without their large values."""
         found: list[Run] = []
-        for month in await self._months(namespace):
-            keys = await self._runs_under(self._places.workflow(namespace, month, workflow_id))
-            records = await asyncio.gather(*map(self._read, reversed(keys)))
-            found += [to_run(record) for record in records if record]
+        space = namespace or self.namespace
+        for month in await self._months(space):
+            keys = await self._runs_under(self._places.workflow(space, month, workflow_id))
+            keys.reverse()
+            records = await asyncio.gather(*map(self._read, keys))
+            pairs = zip(keys, records, strict=True)
+            found += [to_run(record, key) for key, record in pairs if record]
         return found
 
     async def acknowledged(self, ref: RunRef, key: str) -> Value | None:
@@ -186,35 +191,52 @@ class RunReader:
         return frozenset(key.removeprefix(prefix).removesuffix(".json") for key in keys)
 
     async def document(
-        self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
+        self, workflow_id: str, *, run_id: str | None = None, namespace: str | None = None
     ) -> dict[str, Any]:
         """Return the own document of a run (its chain's), by default the newest's.
 
         Of a run without a record, only the newest document of its workflow id can be found.
         """
         key = await self._find(namespace, workflow_id, run_id)
-        if key is not None:
-            run = await self._run_without_values(key)
-            return await self.own.one(await Takeover(self).home_of(run)).get()
-        newest = await self.own.newest(namespace, workflow_id) if run_id is None else None
+        run = None if key is None else await self._run_without_values(key)
+        if run is not None:
+            return await self.own.one(await document_home(self, run)).get()
+        if run_id is not None:
+            return {}
+        newest = await self.own.newest(namespace or self.namespace, workflow_id)
         return {} if newest is None else await self.own.one(newest).get()
 
-    async def _run_at(self, key: str) -> Run:
-        record = view(await self._read(key))
+    async def _with_its_values(self, key: str, record: Json) -> Run:
+        record = view(record)
         values = {part: record.get(part) for part in ("input", "start", "result")}
         (values,) = await self._with_values(key.removesuffix(RUN_FILE), [values])
         return to_run({**record, **values, "hand": None})
 
-    async def _run_without_values(self, key: str) -> Run:
-        return to_run(await self._read(key))
+    async def _run_without_values(self, key: str) -> Run | None:
+        record = await self._read(key)
+        return to_run(record, key) if record else None
 
     async def _trace(self, key: str) -> Sequence[Span]:
         """Return the run, its steps and the spans of the steps' code."""
-        parts = await self._steps.with_all(key)
+        parts = await self._step_parts(key)
+        if not parts:
+            return []
         own = {id: span for part in parts for id, span in part.get("spans", {}).items()}
         spans = [to_span(id, span) for id, span in own.items()]
         spans += await SpanStore(self._objects, self._places).read(key.removesuffix(RUN_FILE))
-        return trace_of(to_run(parts[0]), steps_of(parts), spans)
+        return trace_of(to_run(parts[0], key), steps_of(parts), spans)
+
+    async def _step_parts(self, key: str) -> Sequence[Json]:
+        """Return the run's own object, and the others that tell of its steps; none if it is gone.
+
+        Raises:
+            DamagedObjectError: Its own object is no record.
+        """
+        record, *others = await self._steps.with_all(key)
+        if not record:
+            return []
+        to_run(record, key)
+        return [record, *others]
 
     async def _checkpoint(self, key: str, checkpoint: Json) -> Checkpoint:
         name = checkpoint.get("object")
@@ -237,9 +259,12 @@ class RunReader:
             raise DamagedObjectError(f"the value {key} of a record is gone; restore or delete it")
         return {part: found[part] for part in found if part != "schema"}
 
-    async def _find(self, namespace: str, workflow_id: str, run_id: str | None) -> str | None:
-        for month in await self._months(namespace):
-            prefix = self._places.workflow(namespace, month, workflow_id)
+    async def _find(
+        self, namespace: str | None, workflow_id: str, run_id: str | None
+    ) -> str | None:
+        space = namespace or self.namespace
+        for month in await self._months(space):
+            prefix = self._places.workflow(space, month, workflow_id)
             for key in reversed(await self._runs_under(prefix)):
                 if run_id is None or _run_id_in(key) == encode_name(run_id):
                     return key
@@ -272,6 +297,17 @@ class RunReader:
 
     async def _read(self, key: str) -> Json:
         return await self._objects.read(key)
+
+    async def _read_sound(self, key: str) -> Json:
+        """Return a run's own object, or an empty one if it is gone since it was listed.
+
+        Raises:
+            DamagedObjectError: It is no record, so that what it seems to lack may be lost.
+        """
+        record = await self._read(key)
+        if record:
+            to_run(record, key)
+        return record
 
     async def _read_run(self, ref: RunRef) -> Json:
         return await self._read(self._places.run(ref))

@@ -174,6 +174,12 @@ class Run:
         return self.trace_root or digest(self.original, "trace")
 
     @property
+    def unsettled(self) -> bool:
+        """Whether Temporal may say something else of it: it runs, or its end is not confirmed."""
+        of_temporal = self.kind == "workflow" and self.known_to_temporal
+        return of_temporal and not (self.ended is not None and self.confirmed)
+
+    @property
     def ref(self) -> RunRef:
         """Which run it is, for calls that need to know."""
         return RunRef(self.namespace, self.workflow_id, self.run_id, self.started)

@@ -18,17 +18,20 @@ class Retention:
             status with no time at all goes at once: ``{"completed": timedelta(0)}``.
         checkpoints: So many of each run's checkpoints stay, the newest, and those with a name.
         stale: Runs that are recorded by hand fail when there was no news of them for so long.
-        namespace: Temporal's namespace.
+        namespace: Temporal's namespace; by default that of maintenance, or of the backend.
     """
 
     runs: timedelta | Mapping[str, timedelta] | None = None
     checkpoints: int | None = None
     stale: timedelta | None = None
-    namespace: str = "default"
+    namespace: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.runs, timedelta | Mapping | None):
+            raise InvalidValueError(f"runs={self.runs!r} is no age; give a timedelta")
         for status, age in self.ages().items():
-            if status not in CLOSED or age < timedelta(0):
+            known = status in CLOSED and isinstance(age, timedelta)
+            if not known or age < timedelta(0):
                 raise InvalidValueError(
                     f"runs={{{status!r}: {age}}}: give an age of 0 or more for "
                     f"{', '.join(sorted(CLOSED))}"
@@ -75,5 +78,5 @@ class Retention:
             runs={k: timedelta(seconds=v) for k, v in value.get("runs", {}).items()} or None,
             checkpoints=value.get("checkpoints"),
             stale=None if stale is None else timedelta(seconds=stale),
-            namespace=value.get("namespace", "default"),
+            namespace=value.get("namespace"),
         )

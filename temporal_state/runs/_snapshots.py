@@ -27,15 +27,16 @@ from temporal_state.errors import (
     ConflictError,
     DamagedObjectError,
     InvalidValueError,
+    NotFoundError,
     NotRecordedError,
 )
 from temporal_state.runs._audit import Audit
-from temporal_state.runs._listed import Listed, check_limit
+from temporal_state.runs._listed import Listed, check_limit, place_after
 from temporal_state.runs._merge import Json
-from temporal_state.runs._objects import SCHEMA, Objects
+from temporal_state.runs._objects import SCHEMA, Objects, decoding
 from temporal_state.runs._own import ChainRef
 from temporal_state.runs._refs import RunRef
-from temporal_state.runs._takeover import Takeover
+from temporal_state.runs._takeover import document_home
 from temporal_state.storage import KEPT_OF_LONG, encode_name, encode_prefix
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Snapshots:
         document: tuple[str, str] | str | None = None,
         run: str | None = None,
         run_id: str | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         replace: bool = False,
         call: str | None = None,
@@ -96,14 +97,14 @@ class Snapshots:
             run: Or the workflow id of a run: its own document, or of a run that is written by hand
                 its latest checkpoint.
             run_id: Which run; by default the newest.
-            namespace: Temporal's namespace.
+            namespace: Temporal's namespace; by default the backend's.
             metadata: What else to note: a JSON object.
             replace: Whether to replace one of this name.
             call: Names this call; when it is repeated, the snapshot is the one that it made.
 
         Raises:
             ConflictError: There is one of this name, and it is another.
-            NotRecordedError: There is no such document or run.
+            NotFoundError: There is no such document, or `NotRecordedError`, run.
             InvalidValueError: Neither or both of ``document`` and ``run`` are given.
         """
         if (document is None) == (run is None):
@@ -174,7 +175,7 @@ class Snapshots:
         """Return a snapshot, or ``None`` if there is none."""
         key = self._key(name)
         found = await self._objects.find(key)
-        if found is not None and found["name"] != name:
+        if found is not None and found.get("name", name) != name:
             raise DamagedObjectError(f"{key} holds the snapshot {found['name']!r}, not {name!r}")
         return None if found is None else _snapshot(found)
 
@@ -190,13 +191,13 @@ class Snapshots:
         """
         check_limit(limit)
         start = f"{self._prefix}{encode_prefix(prefix)[:KEPT_OF_LONG]}"
-        after = f"{self._prefix}{cursor}" if cursor else ""
+        after = place_after(self._prefix, cursor)
         found: list[Snapshot] = []
         while keys := await self._objects.page(start, after, limit):
             for key, value in zip(
                 keys, await asyncio.gather(*map(self._objects.find, keys)), strict=True
             ):
-                if value is not None and value["name"].startswith(prefix):
+                if value is not None and _snapshot(value).name.startswith(prefix):
                     found.append(_snapshot(value))
                 if len(found) == limit:
                     return Listed(found, key.removeprefix(self._prefix))
@@ -213,13 +214,11 @@ class Snapshots:
             actor: Who asks for it, for the audit.
 
         Raises:
-            NotRecordedError: There is no snapshot of this name.
+            NotFoundError: There is no snapshot of this name.
         """
         snapshot = await self.load(name)
         if snapshot is None:
-            raise NotRecordedError(
-                f"there is no snapshot {name!r}; snapshots.list names those kept"
-            )
+            raise NotFoundError(f"there is no snapshot {name!r}; snapshots.list names those kept")
         target = {"snapshot": name, "document": snapshot.document, "run": snapshot.run}
         await self.audit.write("snapshot.restore", target, actor=actor)
         return await self._handle_of(snapshot).replace(snapshot.state)
@@ -237,15 +236,15 @@ class Snapshots:
         handle = self.documents.one(id, type)
         found = await handle.read()
         if found is None:
-            raise NotRecordedError(f"there is no document {handle.address} to make a snapshot of")
+            raise NotFoundError(f"there is no document {handle.address} to make a snapshot of")
         kept = {"type": handle.address.type, "id": handle.address.id}
         return {"document": kept, "run": None, "version": found.version, "state": found.value}
 
-    async def _of_run(self, workflow_id: str, run_id: str | None, namespace: str) -> Json:
+    async def _of_run(self, workflow_id: str, run_id: str | None, namespace: str | None) -> Json:
         run = await self.runs.get(workflow_id, run_id=run_id, namespace=namespace)
         if run is None:
             raise NotRecordedError(f"there is no run of {workflow_id!r} to make a snapshot of")
-        home = await Takeover(self.runs).home_of(run)
+        home = await document_home(self.runs, run)
         own = await self.runs.own.one(home).read()
         version, state = (0, None) if own is None else (own.version, own.value)
         if state is None:
@@ -254,7 +253,7 @@ class Snapshots:
             )
             state = (latest.state if latest is not None else None) or {}
         kept = {
-            "namespace": namespace,
+            "namespace": run.namespace,
             "workflow_id": workflow_id,
             "run_id": run.run_id,
             "home": asdict(home),
@@ -298,5 +297,6 @@ class Snapshots:
 
 
 def _snapshot(value: Json) -> Snapshot:
-    fields = {name: value[name] for name in Snapshot.__slots__ if name != "time"}
-    return Snapshot(**fields, time=from_text(value["time"]))
+    with decoding(f"the snapshot {value.get('name')!r}"):
+        fields = {name: value[name] for name in Snapshot.__slots__ if name != "time"}
+        return Snapshot(**fields, time=from_text(value["time"]))

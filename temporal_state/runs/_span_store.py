@@ -32,12 +32,13 @@ class SpanStore:
             new[span.span_id] = merge_span(span.span_id, new.get(span.span_id), to_json(span))
         parents = {span["parent"] for span in new.values()} - {None}
         known = await self._of_buckets(ref, {bucket_of(one) for one in {*new, *parents}})
-        for span_id, value in new.items():
-            merge_span(span_id, known.get(span_id), value)
         placed = with_depths(new, known)
         by_bucket: dict[int, dict[str, Json]] = {}
         for span_id, value in placed.items():
             by_bucket.setdefault(bucket_of(span_id), {})[span_id] = value
+        for bucket, part in by_bucket.items():
+            there = {id: span for id, span in known.items() if bucket_of(id) == bucket}
+            merge_spans(there, part)  # refuses what cannot be, before any is written
         await asyncio.gather(*(self._add(ref, b, part) for b, part in by_bucket.items()))
 
     async def read(self, folder: str) -> list[Span]:

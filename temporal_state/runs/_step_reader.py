@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
-from temporal_state.runs._decode import to_hand_step, to_step
+from temporal_state.runs._decode import to_hand_step, to_run, to_step
 from temporal_state.runs._hand import is_recorded
 from temporal_state.runs._merge import Json, merge_attempt
 from temporal_state.runs._objects import Objects
@@ -59,6 +59,8 @@ class StepReader:
         folder, chunk = key.removesuffix(RUN_FILE), chunk_of(number)
         further = [f"{folder}{steps_file(chunk)}"] if chunk else []
         record, *others = await self._read([key, *further])
+        if record:
+            to_run(record, key)  # refuses what is no record, which would seem to have no steps
         (steps,) = others or [record]
         kind = "steps" if is_recorded(record) else "hand_steps"
         step = steps.get(kind, {}).get(str(number))

@@ -14,13 +14,13 @@ from temporal_state.runs._decode import to_run
 from temporal_state.runs._deletion import DeletedRun, Deletion
 from temporal_state.runs._evaluations import Evaluation, Evaluations
 from temporal_state.runs._in_use import refuse_in_use
-from temporal_state.runs._listed import Listed
+from temporal_state.runs._listed import Listed, check_window
 from temporal_state.runs._own import ChainRef
 from temporal_state.runs._records import STEP_STATUSES, Run
 from temporal_state.runs._refs import RUN_FILE, RunRef
 from temporal_state.runs._span_store import SpanStore
 from temporal_state.runs._spans import Span, new_span_id
-from temporal_state.runs._takeover import Takeover
+from temporal_state.runs._takeover import document_home
 from temporal_state.runs.catalog._catalog import Catalog
 from temporal_state.runs.catalog._feed import Change
 from temporal_state.runs.catalog._questions import RunQuestions
@@ -108,7 +108,7 @@ class Runs(RunsByHand, RunQuestions):
         workflow_id: str,
         *,
         run_id: str | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
         status: str | None = None,
         name: str | None = None,
         since: datetime | None = None,
@@ -119,14 +119,18 @@ class Runs(RunsByHand, RunQuestions):
         Args:
             workflow_id: Which workflow.
             run_id: Which run of it; by default the newest.
-            namespace: Temporal's namespace.
+            namespace: Temporal's namespace; by default the backend's.
             status: Only spans with this status.
             name: Only spans with this name.
             since: Only those that started at or after this time.
             until: Only those that started before this time.
+
+        Raises:
+            InvalidValueError: A status is none, or a time has no time zone.
         """
         if status is not None and status not in STEP_STATUSES:
             raise InvalidValueError(f"status={status!r} is none of {sorted(STEP_STATUSES)}")
+        check_window(since, until)
         key = await self._find(namespace, workflow_id, run_id)
         if key is None:
             return []
@@ -149,7 +153,7 @@ class Runs(RunsByHand, RunQuestions):
         step: int | None = None,
         evaluation_id: str | None = None,
         run_id: str | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
         at: datetime | None = None,
     ) -> Evaluation:
         """Keep a judgement of a run or of one of its steps.
@@ -162,7 +166,7 @@ class Runs(RunsByHand, RunQuestions):
             step: The number of the step that is judged; by default the whole run is.
             evaluation_id: Give one, so that the call may be repeated.
             run_id: Which run; by default the newest.
-            namespace: Temporal's namespace.
+            namespace: Temporal's namespace; by default the backend's.
             at: When it was said; by default now.
 
         Raises:
@@ -191,7 +195,7 @@ class Runs(RunsByHand, RunQuestions):
         workflow_id: str | None = None,
         *,
         run_id: str | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int = 100,
@@ -202,7 +206,7 @@ class Runs(RunsByHand, RunQuestions):
         Args:
             workflow_id: Of a run of this workflow; by default of all runs.
             run_id: Which run; by default the newest.
-            namespace: Temporal's namespace.
+            namespace: Temporal's namespace; by default the backend's.
             since: Only those from this time on.
             until: Only those before this time.
             limit: At most that many, 1 to 1,000.
@@ -221,20 +225,21 @@ class Runs(RunsByHand, RunQuestions):
         workflow_id: str,
         *,
         run_id: str | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
         actor: str | None = None,
         force: bool = False,
         in_use: Mapping[str, str] | None = None,
     ) -> DeletedRun | None:
         """Delete a run with all that belongs to it, except for snapshots.
 
-        Its own document goes with the last run of its chain. Called again after a failure, it
-        deletes the rest. A call that is cancelled deletes all of it first.
+        Its own document goes with the last run that has it: of its chain, or one that resumed it.
+        Called again after a failure, it deletes the rest. A call that is cancelled deletes all of
+        it first.
 
         Args:
             workflow_id: Which workflow.
             run_id: Which run; by default the newest.
-            namespace: Temporal's namespace.
+            namespace: Temporal's namespace; by default the backend's.
             actor: Who asks for it, for the audit.
             force: Delete it although it is running, or an open run takes over from it.
             in_use: What `in_use` returned, to whom deletes many; by default it is asked.
@@ -246,10 +251,10 @@ class Runs(RunsByHand, RunQuestions):
             ConflictError: The run is running, or an open run takes over from it.
         """
         key = await self._find(namespace, workflow_id, run_id)
-        if key is None:
+        record = {} if key is None else await self._read(key)
+        if not record:
             return None
-        record = await self._read(key)
-        run = to_run(record)
+        run = to_run(record, key)
         if run.status == "running" and not force:
             raise ConflictError(
                 f"run {run.run_id!r} of {workflow_id!r} is running; end it first, or give "
@@ -258,13 +263,15 @@ class Runs(RunsByHand, RunQuestions):
         if not force:
             await refuse_in_use(self, run, await self.in_use() if in_use is None else in_use)
             await self._refuse_held(run, record.get("resumed_at"))
-        siblings = await self._others_of_chain(run)
+        home = await document_home(self, run)
         deletion = Deletion(self._objects, self._places, self.own, self._evaluations, self.audit)
+        shared = await self._is_shared(run, home)
         async with self.feed.announced([Change(run.ref)]):
             deleted = await self.engine.finished(
-                deletion.delete(run, actor=actor, with_document=not siblings)
+                deletion.delete(run, home, actor=actor, with_document=not shared)
             )
         self._with_input.discard(run.ref)
+        self._homes.pop(run.ref, None)
         return deleted
 
     async def _refuse_held(self, run: Run, resumed_at: str | None) -> None:
@@ -276,21 +283,24 @@ class Runs(RunsByHand, RunQuestions):
                 "record of the new run is there yet; wait for it, or give force=True"
             )
 
-    async def _others_of_chain(self, run: Run) -> bool:
-        """Return whether another run of the workflow id goes on with the same own document."""
-        own, takeover = ChainRef(run.namespace, run.workflow_id, run.chain), Takeover(self)
-        others = await self.of_workflow(run.workflow_id, namespace=run.namespace)
-        homes = [await takeover.home_of(other) for other in others if other.run_id != run.run_id]
-        return own in homes
+    async def _is_shared(self, run: Run, home: ChainRef) -> bool:
+        """Return whether another run, of whatever workflow id, has the same own document."""
+        if await self.own.is_joined(home, by_other_than=run.ref):
+            return True
+        of_id = await self.of_workflow(home.workflow_id, namespace=home.namespace)
+        others = [other for other in of_id if other.run_id != run.run_id]
+        return home in [await document_home(self, other) for other in others]
 
-    async def _known(self, workflow_id: str, run_id: str | None, namespace: str) -> Run:
+    async def _known(self, workflow_id: str, run_id: str | None, namespace: str | None) -> Run:
         key = await self._find(namespace, workflow_id, run_id)
-        if key is None:
+        run = None if key is None else await self._run_without_values(key)
+        if run is None:
             which = "run" if run_id is None else f"run {run_id!r}"
             raise NotRecordedError(
-                f"there is no {which} of workflow {workflow_id!r} in {namespace!r}"
+                f"there is no {which} of workflow {workflow_id!r} in "
+                f"{namespace or self.namespace!r}"
             )
-        return await self._run_without_values(key)
+        return run
 
     @property
     def _spans(self) -> SpanStore:

@@ -34,7 +34,7 @@ class Reader(Protocol):
     """What must be readable of runs; see `Runs`."""
 
     async def get(
-        self, workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
+        self, workflow_id: str, *, run_id: str | None = None, namespace: str | None = None
     ) -> Run | None:
         """Return a run."""
         ...
@@ -43,7 +43,7 @@ class Reader(Protocol):
         """Return how a run's steps stand, by the key of the call."""
         ...
 
-    async def of_workflow(self, workflow_id: str, *, namespace: str = "default") -> Sequence[Run]:
+    async def of_workflow(self, workflow_id: str, *, namespace: str | None = None) -> Sequence[Run]:
         """Return all runs of a workflow id, the newest first."""
         ...
 
@@ -147,7 +147,7 @@ class Takeover:
             run,
             steps,
             await self._lineage(run),
-            await self.home_of(run),
+            await document_home(self._runs, run),
             limited=before is not None,
             size=sum(step.size for step in steps.values()) + RUN_BYTES,
         )
@@ -179,17 +179,36 @@ class Takeover:
             run = former
         return run.original
 
-    async def home_of(self, run: Run) -> ChainRef:
-        """Return whose document a run's own document is."""
-        own = ChainRef(run.namespace, run.workflow_id, run.chain)
-        return own if run.home is None else await self.home(run.home) or own
-
     async def home(self, home: Home) -> ChainRef | None:
-        """Return whose document is meant; ``None`` if that is no longer known."""
+        """Return whose document is meant; ``None`` if its way leads to no run.
+
+        Raises:
+            NotRecordedError: The run at the beginning of the way is not recorded.
+        """
         if isinstance(home, ChainRef):
             return home
         found = await self.recorded(home)
         return None if found is None else found.home
+
+
+async def document_home(runs: Reader, run: Run) -> ChainRef:
+    """Return whose document a run's own is: its own chain's, if another is not known any more."""
+    own = ChainRef(run.namespace, run.workflow_id, run.chain)
+    return own if run.home is None else await find_home(runs, run.home) or own
+
+
+async def find_home(runs: Reader, home: Home) -> ChainRef | None:
+    """Return whose document is meant; ``None`` if the runs on the way to it are gone.
+
+    No end is waited for: a run's chain is known from its beginning.
+    """
+    if isinstance(home, ChainRef):
+        return home
+    try:
+        found = await resolve(runs, home)
+    except NotRecordedError:
+        return None
+    return None if found is None else await document_home(runs, found)
 
 
 def _is_of_no_use(task: "asyncio.Task[Recorded | None]") -> bool:

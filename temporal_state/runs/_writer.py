@@ -19,10 +19,10 @@ from temporal_state.runs._own import ChainRef
 from temporal_state.runs._patch import Patch, merge_record, merge_steps
 from temporal_state.runs._reader import RunReader
 from temporal_state.runs._refs import RunRef, chunk_of
-from temporal_state.runs._source import home_from
+from temporal_state.runs._source import home_from, to_json
 from temporal_state.runs._spans import merge_span
 from temporal_state.runs._stopwatch import Stopwatch, Stopwatches
-from temporal_state.runs._takeover import Takeover
+from temporal_state.runs._takeover import find_home
 from temporal_state.runs._values import digests_in, take_apart
 from temporal_state.runs.catalog._feed import Change, Feed
 
@@ -42,6 +42,11 @@ class RunWriter(RunReader):
     _watches: Stopwatches = field(
         default_factory=Stopwatches, kw_only=True, repr=False, compare=False
     )
+
+    _homes: dict[RunRef, ChainRef] = field(
+        default_factory=dict, kw_only=True, repr=False, compare=False
+    )
+    """Whose documents the own documents of runs are that go on with another chain's."""
 
     async def synced(self, ref: RunRef) -> int:
         """Return the length of history up to which the record of a run is complete."""
@@ -100,6 +105,8 @@ class RunWriter(RunReader):
             header = take_apart(header, values)
             steps, attempts = take_apart(steps, values), take_apart(attempts, values)
             await self._put_values(patch.ref, values)
+        if header is not None and header.get("home") is not None:
+            header = {**header, "home": to_json(await self._home(patch.ref, header))}
         by_chunk: dict[int, dict[int, Json]] = {}
         for number, step in steps.items():
             by_chunk.setdefault(chunk_of(number), {})[number] = step
@@ -119,6 +126,26 @@ class RunWriter(RunReader):
             await self._keep_document(patch.ref, header)
         await self._write_run(patch.ref, header, first, patch.notes, watch)
         return written + 1
+
+    async def _home(self, ref: RunRef, header: Json) -> ChainRef:
+        """Return whose document a run's own is.
+
+        A run may be told only the way to it. It is found once and kept in the record, since the
+        runs on that way are not kept for ever; and said beside the document, see `OwnDocuments`.
+        """
+        known = self._homes.get(ref)
+        if known is None:
+            own = ChainRef(ref.namespace, ref.workflow_id, header["chain"])
+            told = home_from((await self._read_run(ref)).get("home"))
+            if not isinstance(told, ChainRef):
+                told = home_from(header["home"])
+            known = (None if told is None else await find_home(self, told)) or own
+            if known != own:
+                await self.own.join(known, ref)
+            if len(self._homes) >= KNOWN_RUNS:
+                self._homes.clear()
+            self._homes[ref] = known
+        return known
 
     def _without_known_input(self, patch: Patch) -> Json | None:
         header = patch.header
@@ -169,9 +196,8 @@ class RunWriter(RunReader):
         await self._forget(ref, dropped)
 
     async def _keep_document(self, ref: RunRef, header: Json) -> None:
-        home = home_from(header.get("home"))
-        known = None if home is None else await Takeover(self).home(home)
-        chain = known or ChainRef(ref.namespace, ref.workflow_id, header["chain"])
+        own = {"workflow_id": ref.workflow_id, "chain": header["chain"]}
+        chain = ChainRef(**(header.get("home") or {"namespace": ref.namespace, **own}))
         document = await DocumentHandle(self.engine, self.own.one(chain).address).read()
         if document is None:
             return

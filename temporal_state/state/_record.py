@@ -27,9 +27,14 @@ def progress(done: float, total: float | None = None, message: str | None = None
         done: How much is done, in any unit.
         total: Of how much, if that is known.
         message: A few words for people.
+
+    Raises:
+        InvalidValueError: A value is none that JSON can hold.
+        ContextError: Called in a query or a validator of an update, or outside of a run.
     """
     said = plain({"done": done, "total": total, "message": message}, "progress")
     if workflow.in_workflow():
+        _refuse_read_only("report its progress")
         notes = WorkflowRun.notes_here()
         if notes is not None:
             notes.progress = said
@@ -54,17 +59,21 @@ def annotate(metadata: Mapping[str, Any] | None = None, /, **more: Any) -> None:
     """
     said = plain_object({**(metadata or {}), **more}, "metadata")
     if workflow.in_workflow():
-        if workflow.unsafe.is_read_only():
-            raise ContextError(
-                "queries and validators only look at a run and cannot annotate it; do so in the "
-                "workflow, or in the handler of a signal or an update"
-            )
+        _refuse_read_only("annotate it")
         WorkflowRun.annotate_here(said)
         return
     call = recorded_call("an annotation")
     call.noted = with_metadata(call.noted, said)
     if call.record is not None and said:
         call.record.note(said)
+
+
+def _refuse_read_only(what: str) -> None:
+    if workflow.unsafe.is_read_only():
+        raise ContextError(
+            f"queries and validators only look at a run and cannot {what}; do so in the workflow, "
+            "or in the handler of a signal or an update"
+        )
 
 
 async def checkpoint(name: str | None = None, state: Mapping[str, Any] | None = None) -> int:

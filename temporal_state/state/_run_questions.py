@@ -61,7 +61,7 @@ async def background(
 
 
 async def stats(
-    *, since: datetime | None = None, until: datetime | None = None, namespace: str = "default"
+    *, since: datetime | None = None, until: datetime | None = None, namespace: str | None = None
 ) -> Stats:
     """Return sums of all runs, or of those that started in a window; see `Runs.stats`."""
     window = {"since": to_plain(since), "until": to_plain(until)}

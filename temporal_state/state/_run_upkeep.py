@@ -35,7 +35,7 @@ async def delete(
     workflow_id: str,
     *,
     run_id: str | None = None,
-    namespace: str = "default",
+    namespace: str | None = None,
     actor: str | None = None,
     force: bool = False,
 ) -> "DeletedRun | None":

@@ -107,7 +107,7 @@ T = TypeVar("T")
 
 
 async def get(
-    workflow_id: str | None = None, *, run_id: str | None = None, namespace: str = "default"
+    workflow_id: str | None = None, *, run_id: str | None = None, namespace: str | None = None
 ) -> Run | None:
     """Return a run; see `Runs.get`. Without ``workflow_id``, the calling one."""
     found = await perform_here(GetRun(workflow_id=workflow_id, run_id=run_id, namespace=namespace))
@@ -115,7 +115,7 @@ async def get(
 
 
 async def steps(
-    workflow_id: str | None = None, *, run_id: str | None = None, namespace: str = "default"
+    workflow_id: str | None = None, *, run_id: str | None = None, namespace: str | None = None
 ) -> Sequence[Step]:
     """Return a run's steps; see `Runs.steps`. Without ``workflow_id``, the calling one's."""
     return await _several(
@@ -128,7 +128,7 @@ async def get_step(
     number: int,
     *,
     run_id: str | None = None,
-    namespace: str = "default",
+    namespace: str | None = None,
 ) -> Step | None:
     """Return one step of a run; see `Runs.get_step`. ``None`` as ``workflow_id``: this run's."""
     request = GetStep(workflow_id=workflow_id, run_id=run_id, namespace=namespace, number=number)
@@ -137,7 +137,7 @@ async def get_step(
 
 
 async def history(
-    workflow_id: str | None = None, *, run_id: str | None = None, namespace: str = "default"
+    workflow_id: str | None = None, *, run_id: str | None = None, namespace: str | None = None
 ) -> Sequence[Checkpoint]:
     """Return a run's checkpoints; see `Runs.history`. By default the calling one's."""
     return await _several(
@@ -146,7 +146,7 @@ async def history(
 
 
 async def spans(
-    workflow_id: str | None = None, *, run_id: str | None = None, namespace: str = "default"
+    workflow_id: str | None = None, *, run_id: str | None = None, namespace: str | None = None
 ) -> Sequence[Span]:
     """Return a run's spans; see `Runs.spans`. Without ``workflow_id``, the calling one's."""
     return await _several(
@@ -155,7 +155,7 @@ async def spans(
 
 
 async def document(
-    workflow_id: str, *, run_id: str | None = None, namespace: str = "default"
+    workflow_id: str, *, run_id: str | None = None, namespace: str | None = None
 ) -> dict[str, Any]:
     """Return the own document of a run; see `Runs.document`."""
     request = GetDocument(workflow_id=workflow_id, run_id=run_id, namespace=namespace)
@@ -163,7 +163,7 @@ async def document(
     return found
 
 
-async def of_workflow(workflow_id: str, *, namespace: str = "default") -> Sequence[Run]:
+async def of_workflow(workflow_id: str, *, namespace: str | None = None) -> Sequence[Run]:
     """Return all runs of one workflow id, the newest first; see `Runs.of_workflow`."""
     return await _several(Run, GetRunsOf(workflow_id=workflow_id, namespace=namespace))
 
@@ -173,7 +173,7 @@ async def load_checkpoint(
     which: int | str | None = None,
     *,
     run_id: str | None = None,
-    namespace: str = "default",
+    namespace: str | None = None,
 ) -> Checkpoint | None:
     """Return one checkpoint of a run, by default the latest; see `Runs.load_checkpoint`."""
     request = LoadCheckpoint(
@@ -189,7 +189,7 @@ async def diff(
     b: int | str,
     *,
     run_id: str | None = None,
-    namespace: str = "default",
+    namespace: str | None = None,
 ) -> CheckpointDiff:
     """Return what changed between two checkpoints of a run; see `Runs.diff`."""
     request = DiffCheckpoints(workflow_id=workflow_id, run_id=run_id, namespace=namespace, a=a, b=b)

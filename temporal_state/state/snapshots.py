@@ -27,7 +27,7 @@ async def create(
     document: tuple[str, str] | str | None = None,
     run: str | None = None,
     run_id: str | None = None,
-    namespace: str = "default",
+    namespace: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     replace: bool = False,
 ) -> Snapshot:

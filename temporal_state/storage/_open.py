@@ -2,6 +2,7 @@
 
 import os
 import re
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
@@ -13,6 +14,7 @@ from temporal_state.storage._object_storage import ObjectStorage
 from temporal_state.storage._postgresql import PostgresStore
 from temporal_state.storage._protocol import ObjectStore
 
+TIMEOUT = timedelta(seconds=10)
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://|(file|memory):", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9_.-]*")
 _SCHEMES = (
@@ -21,7 +23,7 @@ _SCHEMES = (
 )
 
 
-def open_store(url: str | os.PathLike[str]) -> ObjectStore:
+def open_store(url: str | os.PathLike[str], *, timeout: timedelta = TIMEOUT) -> ObjectStore:
     """Return the store that a URL or a path names, not yet opened: ``await store.open()``.
 
     Args:
@@ -31,6 +33,7 @@ def open_store(url: str | os.PathLike[str]) -> ObjectStore:
             (``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix``; see
             `ObjectStorage`), or ``postgresql://user@host/database?schema=name`` with any parameter
             of libpq.
+        timeout: How long one call of object storage or PostgreSQL may go on trying.
 
     Raises:
         ConfigurationError: No store can be made of it.
@@ -45,9 +48,9 @@ def open_store(url: str | os.PathLike[str]) -> ObjectStore:
     if scheme == "memory":
         return _in_memory(text)
     if scheme in OBJECT_STORAGE:
-        return ObjectStorage(text)
+        return ObjectStorage(text, timeout=timeout)
     if scheme in {"postgresql", "postgres"}:
-        return PostgresStore(text)
+        return PostgresStore(text, timeout=timeout)
     raise _refusal(text, f"the scheme {scheme!r} is unknown")
 
 

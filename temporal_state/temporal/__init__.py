@@ -7,7 +7,7 @@ from temporal_state._lazy import lazily
 if TYPE_CHECKING:
     from temporal_state.temporal._activities import ACTIVITIES
     from temporal_state.temporal._call import CURRENT_CALL, ActivityCall
-    from temporal_state.temporal._capture import Capture, Redact
+    from temporal_state.temporal._capture import Capture, RecordedValue, Redact
     from temporal_state.temporal._keeper import Keeper
     from temporal_state.temporal._lineage import Lineage
     from temporal_state.temporal._maintenance import MaintenanceWorkflow, Reconcile
@@ -36,7 +36,7 @@ else:
         {
             "_activities": "ACTIVITIES",
             "_call": "CURRENT_CALL ActivityCall",
-            "_capture": "Capture Redact",
+            "_capture": "Capture RecordedValue Redact",
             "_keeper": "Keeper",
             "_lineage": "Lineage",
             "_maintenance": "MaintenanceWorkflow Reconcile",
@@ -77,6 +77,7 @@ __all__ = [
     "OwnSpan",
     "Reconcile",
     "Reconciliation",
+    "RecordedValue",
     "Recording",
     "Recover",
     "Recovery",

@@ -149,7 +149,10 @@ class ActivityCall:
             kind = self.info.workflow_type or ""
             calling = Calling(ref, kind, self.info.task_queue, self.told)
         caller = self.caller(request)
-        return Scope(self.backend, caller, self.own(), self.run(), calling, self.recording)
+        namespace = self.info.workflow_namespace or self.info.namespace
+        return Scope(
+            self.backend, caller, self.own(), self.run(), calling, self.recording, namespace
+        )
 
     def caller(self, request: Request) -> Caller:
         """Return on whose behalf ``request`` is made: with this time, and its token."""
@@ -161,7 +164,8 @@ class ActivityCall:
                 "" if self._is_ours() else self._change(request),
                 first=self.info.attempt == 1 and not self.info.is_local,
             )
-        return Caller(self.now(), token, self.max_result if self._is_ours() else None)
+        limited = self._is_ours() and not request.returns_little
+        return Caller(self.now(), token, self.max_result if limited else None)
 
     def _change(self, request: Request) -> str:
         if request.own_name is not None:

@@ -8,7 +8,7 @@ and hides no other. Its own runs are not recorded: they would be most of what it
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,9 +23,9 @@ from temporal_state.temporal._failures import to_application_error
 from temporal_state.temporal._reconcile import reconcile
 from temporal_state.temporal._reconciler import Reconciliation
 from temporal_state.temporal._recording import Recording
-from temporal_state.temporal._wire import ACTIVITY_PREFIX, UNRECORDED, from_raw, to_raw
+from temporal_state.temporal._wire import ACTIVITY_PREFIX, MAINTENANCE, UNRECORDED, from_raw, to_raw
 
-NAME = f"{ACTIVITY_PREFIX}Maintenance"
+NAME = MAINTENANCE
 ACTIVITY = f"{ACTIVITY_PREFIX}maintenance.piece"
 RECONCILE = "reconcile"
 BEAT = 5.0
@@ -43,7 +43,9 @@ class Reconcile:
     Attributes:
         older_than: Only records without news for so long.
         calls_per_second: At most so many calls of Temporal.
-        missing: Make records also of runs that have none.
+        missing: Make records also of runs that have none. Those of workflows that are marked by
+            `state.unrecorded` are left out if this worker has them; name others in
+            `Recording.exclude`.
         limit: Look at no more than so many records at once.
     """
 
@@ -66,25 +68,25 @@ DEFAULT_RECONCILE = Reconcile()
 
 
 def maintenance_activities(
-    backend: StateBackend, recording: Recording | None
+    backend: StateBackend, recording: Callable[[], Recording]
 ) -> Sequence[Callable[..., Any]]:
     """Return the activity that does one piece of maintenance of a worker's store.
 
     Args:
         backend: The worker's store.
-        recording: What the worker's plugin keeps of values.
+        recording: Tells what the worker's plugin keeps of values, and of which workflows nothing.
     """
 
     @activity.defn(name=ACTIVITY)
     async def maintain(request: RawValue) -> RawValue:
         """Do one piece: ``{"part", "retention", "reconcile", "cursor"}``."""
         asked = from_raw(request)
-        retention = Retention.from_json(asked["retention"])
+        retention = _here(Retention.from_json(asked["retention"]))
         try:
             async with _heartbeats():
                 if asked["part"] == RECONCILE:
                     chosen = Reconcile.from_json(asked["reconcile"])
-                    piece = await _reconcile_piece(backend, chosen, recording, asked["cursor"])
+                    piece = await _reconcile_piece(backend, chosen, recording(), asked["cursor"])
                 else:
                     part, cursor = asked["part"], asked["cursor"]
                     piece = await backend.maintenance.piece(part, retention, cursor)
@@ -95,8 +97,14 @@ def maintenance_activities(
     return [maintain]
 
 
+def _here(retention: Retention) -> Retention:
+    """Return what is kept of the runs that are meant: by default of the worker's namespace."""
+    namespace = retention.namespace or activity.info().namespace
+    return replace(retention, namespace=namespace)
+
+
 async def _reconcile_piece(
-    backend: StateBackend, chosen: Reconcile, recording: Recording | None, cursor: str | None
+    backend: StateBackend, chosen: Reconcile, recording: Recording, cursor: str | None
 ) -> Piece:
     found: Reconciliation = await reconcile(
         activity.client(),
@@ -107,7 +115,7 @@ async def _reconcile_piece(
         limit=chosen.limit,
         time_limit=PIECE_TIME,
         cursor=cursor,
-        recording=recording or Recording(capture="none"),
+        recording=recording,
         progress=lambda result: activity.heartbeat(result.looked_at),
     )
     return Piece(len(found.changed), found.cursor)
@@ -177,7 +185,7 @@ async def _piece(asked: Mapping[str, Any], part: str, cursor: str | None, report
         report.errors[part] = str(error.cause or error)
         return Piece(0)
     piece = Piece(**from_raw(result))
-    report.done[part] = report.done.get(part, 0) + piece.done
+    report.add(part, piece)
     return piece
 
 

@@ -26,6 +26,7 @@ from temporalio.worker import (
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from temporal_state._default import choose_backend
 from temporal_state.backend import StateBackend
 from temporal_state.documents import DEFAULT_LIMITS, Clock, Limits, utc_now
 from temporal_state.errors import ConfigurationError, StateError
@@ -44,6 +45,7 @@ from temporal_state.temporal._recording import Recording, RecordingLane
 from temporal_state.temporal._recover import Recover, recovering
 from temporal_state.temporal._run import WorkflowSettings
 from temporal_state.temporal._runner import following
+from temporal_state.temporal._unrecorded import marked, without
 
 DEFAULT_RECORDING = Recording()
 MAX_PAYLOAD = 900_000
@@ -64,6 +66,7 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         limits: How large documents may be, how long the store may take, and more.
         clock: Tells the time where Temporal does not.
         transform: What is done to objects before they are stored.
+        catalog: Where the index of runs lies.
         recording: What is recorded of each run, and how; ``None`` records nothing.
         operation_timeout: How long one operation that workflow code awaits may take, all retries
             included; then it raises.
@@ -73,8 +76,8 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         reconcile: How records that may be wrong are reconciled with Temporal when a worker starts,
             in the background; ``None`` leaves that to maintenance, or to you.
 
-    ``tenant``, ``limits``, ``clock`` and ``transform`` are those of `StateBackend.open`; a
-    `StateBackend` has its own.
+    ``tenant``, ``limits``, ``clock``, ``transform`` and ``catalog`` are those of
+    `StateBackend.open`; a `StateBackend` has its own.
     """
 
     def __init__(
@@ -86,39 +89,36 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         limits: Limits = DEFAULT_LIMITS,
         clock: Clock = utc_now,
         transform: Transform | Sequence[Transform] | None = None,
+        catalog: str | os.PathLike[str] | None = None,
         recording: Recording | None = DEFAULT_RECORDING,
         operation_timeout: timedelta = timedelta(minutes=1),
         recover: Recover | None = None,
         maintenance: bool = False,
         reconcile: Reconcile | None = None,
     ) -> None:
-        if isinstance(backend, StateBackend):
-            _refuse_another_app(backend, app)
-            _refuse(
-                backend,
-                tenant=tenant,
-                transform=transform,
-                limits=None if limits == DEFAULT_LIMITS else limits,
-                clock=None if clock == utc_now else clock,
-            )
-        else:
-            backend = StateBackend.open(
-                backend, app=app, tenant=tenant, limits=limits, clock=clock, transform=transform
-            )
-        self.backend = backend
+        self.backend = choose_backend(
+            backend,
+            app=app,
+            tenant=tenant,
+            limits=limits,
+            clock=clock,
+            transform=transform,
+            catalog=catalog,
+        )
         settings = WorkflowSettings(
-            url=backend.url,
-            layout=backend.layout,
+            url=self.backend.url,
+            layout=self.backend.layout,
             max_payload=MAX_PAYLOAD,
             # The store's own timeout comes first, since its error says more.
-            attempt_timeout=backend.limits.operation_timeout + timedelta(seconds=5),
+            attempt_timeout=self.backend.limits.operation_timeout + timedelta(seconds=5),
             operation_timeout=operation_timeout,
         )
+        self._unrecorded: frozenset[str] = frozenset()
         self._recover = recover
         self._maintenance = maintenance
         self._reconcile = reconcile
-        self._lane = RecordingLane(backend.runs, recording)
-        self._interceptor = StateInterceptor(backend, settings, self._lane)
+        self._lane = RecordingLane(self.backend.runs, recording)
+        self._interceptor = StateInterceptor(self.backend, settings, self._lane)
 
     def name(self) -> str:
         """Return the name that Temporal shows for this plugin."""
@@ -145,8 +145,9 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         # First, so that other interceptors' code finds its context too.
         config["interceptors"] = [self._interceptor, *config.get("interceptors", [])]
         config["activities"] = [*config.get("activities", []), *ACTIVITIES]
+        self._unrecorded |= marked(config.get("workflows", []))
         if self._maintenance:
-            more = maintenance_activities(self.backend, self._lane.recording)
+            more = maintenance_activities(self.backend, self._reconciled)
             config["activities"] = [*config["activities"], *more]
             config["workflows"] = [*config.get("workflows", []), MaintenanceWorkflow]
         self._configure_workflows(config)
@@ -172,6 +173,9 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             await self._lane.leave()
             await self.backend.close()
 
+    def _reconciled(self) -> Recording:
+        return without(self._lane.recording, self._unrecorded)
+
     def _reconciling(self, worker: Worker) -> Callable[[], Awaitable[Reconciliation]] | None:
         chosen = self._reconcile
         if chosen is None:
@@ -183,7 +187,7 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             calls_per_second=chosen.calls_per_second,
             limit=chosen.limit,
             missing=chosen.missing,
-            recording=self._lane.recording or Recording(capture="none"),
+            recording=self._reconciled(),
         )
 
     async def _open(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
@@ -238,23 +242,6 @@ class StatePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         failures = config.get("workflow_failure_exception_types", [])
         config["workflow_failure_exception_types"] = [*failures, StateError]
         config["workflow_runner"] = _with_passthrough(config["workflow_runner"])
-
-
-def _refuse_another_app(backend: StateBackend, app: str | None) -> None:
-    if app is not None and app != backend.layout.app:
-        raise ConfigurationError(
-            f"app={app!r} differs from the app {backend.layout.app!r} of the backend given; "
-            "leave app= away"
-        )
-
-
-def _refuse(backend: StateBackend, **options: object) -> None:
-    given = [f"{name}=" for name, value in options.items() if value is not None]
-    if given:
-        raise ConfigurationError(
-            f"{', '.join(given)} cannot change {backend!r}, which has its own; give it to "
-            "StateBackend.open"
-        )
 
 
 def _with_passthrough(runner: WorkflowRunner) -> WorkflowRunner:

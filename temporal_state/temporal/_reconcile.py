@@ -76,7 +76,9 @@ async def reconcile(
         limit: Look at no more than so many records.
         time_limit: Begin with no more records after so long.
         cursor: Go on behind the reconciliation that has this ``cursor``.
-        missing: Make records also of runs that have none.
+        missing: Make records also of runs that have none. Which workflows are marked by
+            `state.unrecorded` only a worker knows, which has their classes; here name them in
+            ``recording=Recording(exclude=...)``, or leave this to ``StatePlugin(reconcile=...)``.
         recording: What is kept of values; that of the workers' plugin.
         progress: Is called after each record.
 

@@ -16,6 +16,7 @@ from temporal_state.temporal._decoder import Decoder, UndecodableError
 from temporal_state.temporal._filling import Filling
 from temporal_state.temporal._inquiry import RUNNING, Inquiry
 from temporal_state.temporal._recording import Recording
+from temporal_state.temporal._wire import MAINTENANCE
 
 WRITER = "reconcile"
 PAGE = 100
@@ -105,13 +106,12 @@ class Reconciler:
         latest, runs = self.backend.clock() - older_than, self.backend.runs
         while True:
             page = await runs.list(
-                kind="workflow",
+                unsettled=True,
                 namespace=self.client.namespace,
                 limit=min(PAGE, limit - self.result.looked_at),
                 cursor=cursor,
             )
-            unsettled = [run for run in page if is_unsettled(run) and run.updated <= latest]
-            await self._several(unsettled)
+            await self._several([run for run in page if run.updated <= latest])
             cursor = page.cursor
             late = deadline is not None and clock() > deadline
             if cursor is None or late or self.result.looked_at >= limit:
@@ -119,13 +119,16 @@ class Reconciler:
         self.result.cursor = cursor
 
     async def all_missing(self, limit: int, recording: Recording) -> None:
-        """Make records of runs that have none, as far as Temporal lists them."""
+        """Make records of runs that have none, as far as Temporal lists them.
+
+        Not of those that are not to be recorded: maintenance, and what ``recording`` excludes.
+        """
         runs = self.backend.runs
         async for known in self.inquiry.listed(""):
             id, run_id = known.execution.workflow_id, known.execution.run_id
             if self.result.looked_at >= limit:
                 return
-            if known.type.name in recording.exclude:
+            if known.type.name in {MAINTENANCE, *recording.exclude}:
                 continue
             if await runs.get(id, run_id=run_id, namespace=self.client.namespace) is None:
                 await self._one(id, run_id, None)
@@ -199,9 +202,3 @@ class Reconciler:
         self.result.calls = self.inquiry.pace.calls
         if self.progress is not None:
             self.progress(self.result)
-
-
-def is_unsettled(run: Run) -> bool:
-    """Return whether Temporal may say something else of a run than its record."""
-    of_temporal = run.kind == "workflow" and run.known_to_temporal
-    return of_temporal and not (run.ended is not None and run.confirmed)

@@ -31,7 +31,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from temporal_state.backend import StateBackend
 from temporal_state.errors import ConflictError, NotRecordedError
-from temporal_state.runs import Run, Takeover, Value
+from temporal_state.runs import Run, Value, document_home
 from temporal_state.temporal._lineage import Lineage
 from temporal_state.temporal._plan import ResumePlan, newest_run, plan_resume
 from temporal_state.temporal._values import restored, to_payload
@@ -99,7 +99,7 @@ async def start(
 ) -> WorkflowHandle[Any, Any]:
     """Start the run that a plan is for, if no other run has been started since; see `resume`."""
     run = plan.run
-    home = await Takeover(backend.runs).home_of(run)
+    home = await document_home(backend.runs, run)
     told = _Tells(Lineage(plan.source, home, trace_root=run.trace_id).to_payload())
     config = client.config()
     config["interceptors"] = [*config["interceptors"], told]

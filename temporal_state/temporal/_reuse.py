@@ -18,7 +18,16 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from temporal_state.errors import InvalidValueError
-from temporal_state.runs import MAX_FORMER, Recorded, Runs, Takeover, step_key
+from temporal_state.runs import (
+    MAX_FORMER,
+    ChainRef,
+    Home,
+    Recorded,
+    Runs,
+    Takeover,
+    find_home,
+    step_key,
+)
 from temporal_state.temporal._attempts import Attempt
 from temporal_state.temporal._call import ActivityCall
 from temporal_state.temporal._recording import RecordingLane
@@ -124,14 +133,29 @@ class Reuse:
                 f"the header {HEADER!r} of this run, which says which run it resumes, cannot be "
                 "read; start it with resume(), by a client with the same data converter"
             )
+        if lineage.source is None:
+            call.home = await self._home_without_source(call, lineage.home)
+            return None
         if lineage.home is not None:
             call.home = await self._takeover.home(lineage.home)
-        if lineage.source is None:
-            return None
         source = await self._takeover.recorded(lineage.source)
         if source is not None:
             call.lineage = source.lineage
         return source
+
+    async def _home_without_source(self, call: ActivityCall, told: Home | None) -> ChainRef | None:
+        """Return whose document a run goes on with that takes over nothing, as cron's later ones.
+
+        The runs on the way to it may be gone; its own record knows, or will agree.
+        """
+        if told is None or isinstance(told, ChainRef):
+            return told
+        ref = call.ref()
+        run = None
+        if ref is not None:
+            run = await self._runs.get(ref.workflow_id, run_id=ref.run_id, namespace=ref.namespace)
+        known = None if run is None else run.home
+        return known if isinstance(known, ChainRef) else await find_home(self._runs, told)
 
     async def _of(self, source: Recorded, content: str) -> Payload | None:
         recorded: Recorded | None = source

@@ -99,10 +99,10 @@ class MaintenanceSchedule:
         await self.client.get_schedule_handle(self.id).update(change)
 
     async def pause(self, note: str | None = None) -> None:
-        """Start nothing until `resume`."""
+        """Start nothing until `unpause`."""
         await self.client.get_schedule_handle(self.id).pause(note=note)
 
-    async def resume(self, note: str | None = None) -> None:
+    async def unpause(self, note: str | None = None) -> None:
         """Start maintenance again when it is due."""
         await self.client.get_schedule_handle(self.id).unpause(note=note)
 
@@ -110,7 +110,7 @@ class MaintenanceSchedule:
         """Start maintenance now, unless it runs."""
         await self.client.get_schedule_handle(self.id).trigger()
 
-    async def remove(self) -> bool:
+    async def delete(self) -> bool:
         """Delete the schedule; return whether there was one."""
         try:
             await self.client.get_schedule_handle(self.id).delete()
@@ -120,7 +120,7 @@ class MaintenanceSchedule:
             raise
         return True
 
-    async def show(self) -> ScheduleState | None:
+    async def describe(self) -> ScheduleState | None:
         """Return what Temporal says of the schedule; ``None`` if there is none."""
         try:
             found = await self.client.get_schedule_handle(self.id).describe()

@@ -24,6 +24,8 @@ NEVER_REUSE = "__temporal_state_never_reuse__"
 LARGE = {RESERVED_KEY: "too large for a local activity; read it with a regular one"}
 """What a local activity returns in place of a large result; no document has this key."""
 ACTIVITY_PREFIX = "temporal_state."
+MAINTENANCE = f"{ACTIVITY_PREFIX}Maintenance"
+"""The workflow that does maintenance; it is never recorded."""
 CHECKPOINT = "temporal_state.own.checkpoint"
 """The activity that writes a checkpoint, and the header that tells it what the run knows."""
 

@@ -17,7 +17,7 @@ async def wait_for_run(
     *,
     run_id: str | None = None,
     status: str | None = None,
-    namespace: str = "default",
+    namespace: str | None = None,
     patience: timedelta = PATIENCE,
 ) -> Run:
     """Return the record of a run once it has come so far.
@@ -61,7 +61,7 @@ async def steps_by_name(
     workflow_id: str,
     *,
     run_id: str | None = None,
-    namespace: str = "default",
+    namespace: str | None = None,
 ) -> Mapping[str, list[Step]]:
     """Return the recorded steps of a run under their names, each list in the order of the steps.
 

@@ -17,7 +17,7 @@ from temporal_state.documents import Layout, Limits
 from temporal_state.errors import ConfigurationError, StoreTimeoutError
 from temporal_state.runs.catalog import _sql, home_of
 from temporal_state.runs.catalog._sqlite import SqliteLink
-from temporal_state.storage import MemoryStore
+from temporal_state.storage import LocalStore, MemoryStore, ObjectStorage
 from temporal_state.testing import FailingStore
 
 
@@ -248,12 +248,24 @@ async def test_by_default_it_is_in_the_cache_folder_if_the_store_is_elsewhere(
 ):
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    home = home_of(FailingStore(MemoryStore()), Layout("a"), None, 1)
+    home = home_of(FailingStore(ObjectStorage("s3://bucket")), Layout("a"), None, 1)
     home.release(home.publish(home.fresh()))
     (found,) = (tmp_path / "temporal_state").glob("*.current")
-    other = home_of(FailingStore(MemoryStore("x")), Layout("a"), None, 1)
+    other = home_of(FailingStore(ObjectStorage("s3://bucket/x")), Layout("a"), None, 1)
     assert other.open() is None
     assert found.name.startswith("a-")
+
+
+async def test_by_default_it_is_where_the_objects_are_whoever_stands_before_them(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for inner in (MemoryStore(), LocalStore(tmp_path / "root")):
+        async with StateBackend.open(FailingStore(inner), app="a") as backend:
+            await backend.runs.start("w", workflow_type="T")
+            assert len(await backend.runs.list()) == 1
+    assert not (tmp_path / "cache").exists()
+    assert list((tmp_path / "root" / ".temporal_state" / "catalog").iterdir())
 
 
 async def test_what_is_encrypted_in_the_store_is_not_plain_in_the_catalog(tmp_path, clock):

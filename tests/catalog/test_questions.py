@@ -66,6 +66,20 @@ async def test_each_filter_alone(runs):
     assert await runs.list(namespace="other") == []
 
 
+async def test_what_temporal_may_say_otherwise_is_found_among_all_that_is_settled(runs):
+    open_run = await told(runs, reference(0), metadata={"unsettled": True})
+    for n, confirmed in ((1, True), (2, False)):
+        ref = reference(n)
+        await told(runs, ref, **ended(ref, confirmed=confirmed))
+    await runs.start("by hand", workflow_type="T", run_id="r", started=NOON)
+    unknown = await told(runs, reference(3))
+    await runs.mark_unknown(unknown)
+    assert ids(await runs.list(unsettled=True)) == ["run-0", "run-2"]
+    assert ids(await runs.list(unsettled=True, status="completed")) == ["run-2"]
+    await told(runs, open_run, **ended(open_run, confirmed=True))
+    assert ids(await runs.list(unsettled=True)) == ["run-2"]
+
+
 async def test_filter_before_paging(runs):
     await many(runs)
     page = await runs.list(status="failed", limit=2)

@@ -21,7 +21,7 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 SETTINGS = (
     *("STATE_URL", "STATE_APP", "STATE_TENANT", "STATE_JSON", "STATE_YES", "STATE_TRANSFORM"),
-    *("STATE_CATALOG", "STATE_DEBUG", "NAMESPACE", "ADDRESS"),
+    *("STATE_CATALOG", "STATE_DEBUG", "NAMESPACE", "ADDRESS", "PROFILE"),
 )
 QUIET = {f"TEMPORAL_{name}": None for name in SETTINGS} | {"COLUMNS": None, "FORCE_COLOR": None}
 

@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 from temporal_state import StateBackend, StoreTimeoutError
 from temporal_state.cli import _session
 from temporal_state.cli._app import app
+from temporal_state.cli._failures import Code
 from temporal_state.cli._models import RunShape
+from temporal_state.cli._settings import Settings
 from temporal_state.errors import StoreError, StoreFullError, StorePermissionError
 from temporal_state.testing import FailingStore
 
@@ -44,6 +46,30 @@ async def test_every_general_option_can_come_from_the_environment(cli, filled, r
     assert (await cli("list", env={**env, "TEMPORAL_NAMESPACE": "other"})).out == ""
     tenant = {**env, "TEMPORAL_STATE_TENANT": "blue"}
     assert (await cli("list", env=tenant)).out == ""
+
+
+async def test_the_namespace_is_that_of_the_temporal_clis_profile_unless_it_is_given(
+    cli, backend, tmp_path
+):
+    profile = tmp_path / "temporal.toml"
+    profile.write_text('[profile.default]\naddress = "cloud:7233"\nnamespace = "prod.abc"\n')
+    env = {"TEMPORAL_CONFIG_FILE": str(profile)}
+    await backend.runs.start("of prod", workflow_type="T", run_id="r1", namespace="prod.abc")
+    assert len((await cli("list", "--json", env=env)).lines(RunShape)) == 1
+    assert (await cli("list", "--json", "--namespace", "default", env=env)).out == ""
+    profile.write_text("no TOML")
+    assert "temporal CLI" in (await cli("list", env=env, code=Code.USAGE)).err
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "prod.abc"), ("default", "default")])
+def test_a_connection_keeps_the_namespace_of_its_profile(monkeypatch, tmp_path, given, expected):
+    profile = tmp_path / "temporal.toml"
+    profile.write_text('[profile.default]\naddress = "cloud:7233"\nnamespace = "prod.abc"\n')
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(profile))
+    no = dict.fromkeys(("store", "app", "tenant", "address", "transform", "catalog"))
+    flags = dict.fromkeys(("json", "yes", "color", "debug"), False)
+    config = _session.connection(Settings(**no, **flags, namespace=given))
+    assert (config["target_host"], config["namespace"]) == ("cloud:7233", expected)
 
 
 async def test_colours_are_for_terminals_only(cli, filled):

@@ -25,6 +25,7 @@ from temporal_state import (
     StateStore,
     StateType,
     configure,
+    state,
 )
 from temporal_state.documents import check_no_secrets, dumps
 
@@ -285,6 +286,34 @@ async def test_every_way_to_write_a_credential_is_checked(backend, write):
         assert SECRET not in str(refused.value)
     assert await backend.credentials.get("c") == DATABASE
     assert await backend.documents.get("other") == {}
+
+
+async def in_block(change, of):
+    async with state.transaction() as tx:
+        await change(tx, *of)
+
+
+CHANGES = {
+    "set": lambda tx, key, value: tx.set("c", key, value, C),
+    "merge": lambda tx, key, value: tx.merge("c", {key: value}, C),
+    "replace": lambda tx, key, value: tx.replace("c", {"credential_type": "x", key: value}, C),
+    "patch": lambda tx, key, value: tx.patch("c", {key: value}, C),
+    "append": lambda tx, key, value: tx.append("c", f"{key}s", value, type=C),
+    "increment": lambda tx, key, _: tx.increment("c", key.removesuffix("_ref"), 1, C),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_block_may_change_credentials_and_writes_no_secret(backend, change):
+    await backend.credentials.save("c", {**DATABASE, "password_refs": []})
+    if change != "increment":
+        await in_block(CHANGES[change], ("password_ref", "vault://a/b"))
+        assert "vault://a/b" in str(await backend.credentials.get("c"))
+    before = await backend.credentials.get("c")
+    with pytest.raises(SecretRefusedError) as refused:
+        await in_block(CHANGES[change], ("password", SECRET))
+    assert SECRET not in str(refused.value)
+    assert await backend.credentials.get("c") == before
 
 
 async def test_the_whole_result_of_a_partial_change_is_checked(backend):

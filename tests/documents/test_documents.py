@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from temporal_state import (
     DamagedObjectError,
     InvalidDocumentError,
-    InvalidNameError,
     InvalidValueError,
     Limits,
     StateBackend,
@@ -216,13 +215,13 @@ async def test_listing_finds_ids_that_are_too_long_for_their_key(documents):
 
 @pytest.mark.parametrize("limit", [0, -1, 1001])
 async def test_a_page_has_a_limit(documents, limit):
-    with pytest.raises(InvalidNameError, match="limit"):
+    with pytest.raises(InvalidValueError, match="limit"):
         await documents.list(limit=limit)
 
 
 @pytest.mark.parametrize("cursor", ["../x", "a/b", "\0"])
 async def test_a_forged_cursor_leads_nowhere(documents, cursor):
-    with pytest.raises(InvalidNameError):
+    with pytest.raises(InvalidValueError, match="cursor"):
         await documents.list(cursor=cursor)
 
 

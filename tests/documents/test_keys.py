@@ -386,3 +386,8 @@ async def test_tenants_see_nothing_of_each_other(backend):
     assert await tenants[1].keys.get("exec:1:a") == "two"
     assert (await tenants[0].system.get("k")).value == "one"
     assert await backend.system.get("k") is None
+
+
+async def test_a_time_without_a_zone_is_refused(backend):
+    with pytest.raises(InvalidValueError, match="time zone"):
+        await backend.keys.expire(datetime(2026, 5, 1))  # noqa: DTZ001 that is the point

@@ -22,15 +22,17 @@ from reconciling import (
     shown,
     until,
 )
+from temporalio import workflow
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import (
     DeleteWorkflowExecutionRequest,
     ResetWorkflowExecutionRequest,
 )
 
-from temporal_state import Recording, StateBackend, StatePlugin
+from temporal_state import Recording, StateBackend, StatePlugin, state
 from temporal_state.errors import NotRecordedError
 from temporal_state.temporal import Reconcile, freshness, reconcile
+from temporal_state.temporal._wire import MAINTENANCE
 
 SCRIPT = Path(__file__).with_name("kill_after_completion.py")
 EACH = Recording(flush_interval=timedelta(milliseconds=20))
@@ -139,6 +141,35 @@ async def test_every_run_of_a_chain_is_recorded_from_its_history_alone(
         await agreed(on_dev.client, on_dev.backend, handle.id, run.run_id)
         (step,) = await runs.steps(handle.id, run_id=run.run_id)
         assert (step.name, step.status, step.attempt) == ("echo", "completed", 1)
+
+
+async def test_what_is_not_to_be_recorded_is_not_learned_from_its_history_either(on_dev):
+    plugin = StatePlugin(on_dev.backend, recording=EACH)
+    async with on_dev.worker(Secret, *WORKFLOWS, activities=ACTIVITIES, plugins=[plugin]):
+        secret = await on_dev.start(Secret.run)
+        await secret.result()
+    async with worker(on_dev, recording=None):
+        handle = await on_dev.start(Continues.run, 0)
+        await handle.result()
+    keep = await on_dev.start(MAINTENANCE)
+    await keep.terminate()
+
+    async def made():
+        asked = {"missing": True, "calls_per_second": 1000, "recording": plugin._reconciled()}
+        await reconcile(on_dev.client, on_dev.backend, **asked)
+        return await on_dev.backend.runs.get(handle.id)
+
+    await until(made)
+    for other in (secret, keep):
+        assert await on_dev.backend.runs.get(other.id) is None
+
+
+@state.unrecorded
+@workflow.defn
+class Secret:
+    @workflow.run
+    async def run(self) -> str:
+        return "a secret"
 
 
 async def test_each_run_of_a_cron_schedule_is_settled(on_dev):

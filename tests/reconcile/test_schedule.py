@@ -66,29 +66,29 @@ async def test_a_schedule_maintains_the_store(on_dev):
     assert (await runs.get(by_hand.workflow_id)).status == "failed"
     # It keeps the store tidy, and leaves no records of itself there.
     assert {run.workflow_id for run in await runs.list()} == {ended.id, "by-hand"}
-    assert (await schedule.show()).runs == 1
-    assert await schedule.remove()
+    assert (await schedule.describe()).runs == 1
+    assert await schedule.delete()
 
 
 async def test_installing_twice_changes_the_schedule_and_leaves_it_paused(on_dev):
     schedule = MaintenanceSchedule(on_dev.client, f"maintenance-{uuid.uuid4().hex}")
-    assert await schedule.show() is None
+    assert await schedule.describe() is None
     await schedule.install(task_queue="one", every=timedelta(hours=1))
     await schedule.pause("while we migrate")
     await schedule.install(task_queue="two", every=timedelta(hours=3))
-    shown = await schedule.show()
+    shown = await schedule.describe()
     assert (shown.every, shown.paused, shown.note) == (timedelta(hours=3), True, "while we migrate")
     found = await on_dev.client.get_schedule_handle(schedule.id).describe()
     assert found.schedule.action.task_queue == "two"
-    await schedule.resume()
-    shown = await schedule.show()
+    await schedule.unpause()
+    shown = await schedule.describe()
     assert (shown.paused, shown.runs) == (False, 0)
     assert shown.next is not None
-    assert [await schedule.remove(), await schedule.remove()] == [True, False]
-    assert await schedule.show() is None
+    assert [await schedule.delete(), await schedule.delete()] == [True, False]
+    assert await schedule.describe() is None
 
 
-async def test_a_part_that_fails_hides_no_other(on_dev):
+async def test_a_run_that_is_damaged_is_named_and_hides_no_other(on_dev):
     backend = on_dev.backend
     await backend.runs.finish(await backend.runs.start("by-hand", workflow_type="Script"))
     assert len(await backend.runs.list()) == 1
@@ -106,8 +106,9 @@ async def test_a_part_that_fails_hides_no_other(on_dev):
         report = await report_of(on_dev.client, schedule)
     assert set(report["errors"]) == {"runs"}
     assert "damaged" in report["errors"]["runs"]
-    assert set(report["done"]) == {"reconcile", *PARTS} - {"runs"}
-    await schedule.remove()
+    assert report["failed"] == {"runs": 1}
+    assert set(report["done"]) == {"reconcile", *PARTS}
+    await schedule.delete()
 
 
 async def test_an_interval_must_be_one(on_dev):

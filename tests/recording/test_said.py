@@ -147,13 +147,15 @@ async def test_spans_notes_and_progress_are_recorded_and_add_no_event(runner, sa
         assert (await replayer.replay_workflow(history)).replay_failure is None
 
 
-async def test_a_query_cannot_annotate(on_dev):
+async def test_a_query_says_nothing_of_the_run_that_it_looks_at(on_dev):
     async with on_dev.worker(Asked):
         handle = await on_dev.start(Asked.run)
         assert await handle.result() == "asked"
-        with pytest.raises(WorkflowQueryFailedError, match="only look"):
-            await handle.query(Asked.look)
-    assert (await on_dev.backend.runs.get(handle.id)).metadata == {}
+        for what in ("annotate", "progress"):
+            with pytest.raises(WorkflowQueryFailedError, match="only look"):
+                await handle.query(Asked.look, what)
+    run = await on_dev.backend.runs.get(handle.id)
+    assert (run.metadata, run.progress) == ({}, None)
 
 
 @workflow.defn
@@ -163,8 +165,11 @@ class Asked:
         return "asked"
 
     @workflow.query
-    def look(self) -> None:
-        state.annotate(looked=True)
+    def look(self, what: str) -> None:
+        if what == "annotate":
+            state.annotate(looked=True)
+        else:
+            state.progress(1, 2)
 
 
 @activity.defn

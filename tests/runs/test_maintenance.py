@@ -1,12 +1,15 @@
 """Retention: what is old goes, what runs stays, whatever its age; each part fails on its own."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from temporal_state import StateBackend
-from temporal_state.errors import InvalidValueError
+from temporal_state.errors import DamagedObjectError, InvalidValueError, StoreError
 from temporal_state.runs import PARTS, Retention
+from temporal_state.storage import MemoryStore
+from temporal_state.testing import FailingStore
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -122,15 +125,75 @@ async def test_without_retention_all_runs_stay(backend):
     assert await names(backend) == {"old", "silent"}
 
 
-async def test_a_part_that_fails_is_reported_and_hides_no_other(backend):
-    await a_run(backend, "old", ended=31)
-    assert await names(backend) == {"old"}
-    (key,) = [key for key in await backend.store.list() if key.endswith("/run.json")]
+async def damaged(backend, name):
+    """Put something else in the place of a run's record, after it was listed."""
+    assert name in await names(backend)
+    (key,) = [k for k in await backend.store.list() if k.endswith(f"-{name}/run.json")]
     await backend.store.put(key, b"no JSON")
-    report = await backend.maintenance.run(Retention(runs=DAY))
-    assert set(report.errors) == {"runs"}
-    assert report.errors["runs"].startswith("DamagedObjectError")
-    assert set(report.done) == set(PARTS) - {"runs"}
+
+
+async def test_a_damaged_run_is_named_and_hides_no_other(backend):
+    for number in range(3):
+        await a_run(backend, f"run{number}", ended=31, started=41 - number)
+    await damaged(backend, "run1")
+    for deleted in (2, 0):
+        report = await backend.maintenance.run(Retention(runs=DAY, checkpoints=1, stale=DAY))
+        assert (report.done["runs"], report.failed["runs"]) == (deleted, 1)
+        assert re.match("run 'run1' of 'run1': DamagedObjectError: .*", report.errors["runs"])
+        assert set(report.done) == set(PARTS)
+    assert await names(backend) == {"run1"}
+
+
+async def test_cleaning_up_goes_on_behind_a_damaged_run_and_says_so(backend):
+    for number in range(3):
+        await a_run(backend, f"run{number}", ended=31, started=41 - number)
+    await damaged(backend, "run1")
+    with pytest.raises(DamagedObjectError, match=r"2 runs were deleted, and 1 could not.*run1"):
+        await backend.maintenance.cleanup(older_than=DAY)
+    assert await names(backend) == {"run1"}
+
+
+async def test_a_part_that_fails_is_reported_and_hides_no_other():
+    store = FailingStore(MemoryStore())
+    async with StateBackend.open(store, app="tests", catalog="memory://") as backend:
+        await backend.keys.set("k", 1)
+        store.error = StoreError("the disk is gone")
+        report = await backend.maintenance.run(Retention(runs=DAY))
+        assert report.errors["keys"] == "StoreError: the disk is gone"
+        assert set(report.errors) | set(report.done) == set(PARTS)
+
+
+async def test_what_deleted_documents_left_goes_at_once_however_many_they_are():
+    later = [NOW]
+    async with StateBackend.open("memory://", app="tests", clock=lambda: later[0]) as backend:
+        for number in range(70):
+            await backend.keys.set(f"k{number}", 1, ttl=DAY)
+            await backend.documents.set(f"d{number}", "k", 1, f"type{number % 3}")
+            await backend.documents.delete(f"d{number}", f"type{number % 3}")
+        await backend.keys.set("living", 1)
+        later[0] += 3 * DAY
+        for part, most in (("keys", 71), ("documents", 70)):
+            cursor, removed, pieces = None, 0, 0
+            while pieces == 0 or cursor is not None:
+                piece = await backend.maintenance.piece(part, Retention(), cursor, limit=20)
+                cursor, removed, pieces = piece.cursor, removed + piece.done, pieces + 1
+                assert piece.done <= 20
+            assert (removed, pieces) == (70, -(-most // 20))
+        assert len(await backend.store.list()) == 1
+
+
+async def test_where_no_checkpoint_is_dropped_nothing_is_announced(backend):
+    ref = await a_run(backend, "long")
+    await backend.runs.checkpoint(ref, step=1, state={})
+    before = await backend.store.list()
+    assert await backend.maintenance.trim_checkpoints(1) == 0
+    assert await backend.store.list() == before
+
+
+@pytest.mark.parametrize("wrong", [{}, 30, {"failed": 30}])
+async def test_cleaning_up_without_an_age_is_refused(backend, wrong):
+    with pytest.raises(InvalidValueError):
+        await backend.maintenance.cleanup(older_than=wrong)
 
 
 async def test_pieces_go_on_where_the_one_before_stopped(backend):

@@ -8,6 +8,7 @@ from temporal_state import (
     DamagedObjectError,
     InvalidNameError,
     InvalidValueError,
+    NotFoundError,
     NotRecordedError,
     PathTraversalError,
     StateBackend,
@@ -112,7 +113,7 @@ async def test_a_snapshot_is_deleted_once_with_a_line(backend, snapshots):
         ({"name": "", "document": "a"}, InvalidNameError),
         ({"name": "s"}, InvalidValueError),
         ({"name": "s", "document": "a", "run": "a"}, InvalidValueError),
-        ({"name": "s", "document": "absent"}, NotRecordedError),
+        ({"name": "s", "document": "absent"}, NotFoundError),
         ({"name": "s", "run": "absent"}, NotRecordedError),
         ({"name": "s", "document": ("a", "../credentials")}, PathTraversalError),
         ({"name": "s", "document": "a", "metadata": {"x": {1}}}, InvalidValueError),
@@ -122,7 +123,7 @@ async def test_what_cannot_be_kept_is_refused(backend, snapshots, arguments, err
     with pytest.raises(error):
         await snapshots.create(**arguments)
     assert await backend.store.list() == []
-    with pytest.raises(NotRecordedError, match="no snapshot 's'"):
+    with pytest.raises(NotFoundError, match="no snapshot 's'"):
         await snapshots.restore("s")
 
 

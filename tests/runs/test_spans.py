@@ -1,14 +1,15 @@
 """Spans: a tree of a run, its steps and what its code added; what cannot be is refused by name."""
 
 import asyncio
+import itertools
 from datetime import datetime, timedelta
 
 import pytest
 from as_told import NOON
 
-from temporal_state import ConflictError, InvalidValueError
+from temporal_state import ConflictError, InvalidValueError, TooLargeError
 from temporal_state.runs import Span, span_statistics
-from temporal_state.runs._spans import MAX_DEPTH
+from temporal_state.runs._spans import MAX_DEPTH, MAX_IN_BUCKET, bucket_of
 
 SECOND = timedelta(seconds=1)
 
@@ -88,6 +89,22 @@ async def test_the_depth_is_limited(runs, ref):
     await runs.add_spans(ref, chain[::-1])
     with pytest.raises(InvalidValueError, match=f"'deep' lies {MAX_DEPTH + 1} deep"):
         await runs.add_spans(ref, [span("deep", f"s{MAX_DEPTH}")])
+
+
+async def test_of_spans_that_are_too_many_for_one_object_none_is_added(runs, ref):
+    names = (f"s{n}" for n in itertools.count())
+    full = list(itertools.islice((n for n in names if bucket_of(n) == 0), MAX_IN_BUCKET + 1))
+    await runs.add_spans(ref, [span(name) for name in full[1:]])
+    other = next(name for name in names if bucket_of(name) == 1)
+    with pytest.raises(TooLargeError):
+        await runs.add_spans(ref, [span(full[0]), span(other)])
+    assert other not in {s.span_id for s in await runs.spans("order-7")}
+
+
+@pytest.mark.parametrize("window", ["since", "until"])
+async def test_a_time_without_a_zone_is_no_window(runs, ref, window):
+    with pytest.raises(InvalidValueError, match=window):
+        await runs.spans("order-7", **{window: datetime(2026, 5, 1)})  # noqa: DTZ001 that is it
 
 
 async def test_spans_added_at_once_all_arrive_and_cost_a_bounded_number_of_objects(

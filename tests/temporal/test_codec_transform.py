@@ -428,7 +428,7 @@ async def test_a_plugin_takes_what_open_takes_and_no_backend_with_it(tmp_path, c
     for name, value in options.items():
         with pytest.raises(ConfigurationError, match=f"{name}= cannot change"):
             StatePlugin(StateBackend.open("memory://"), **{name: value})
-    with pytest.raises(ConfigurationError, match="transform= has no effect"):
+    with pytest.raises(ConfigurationError, match="transform= cannot change"):
         configure(StateBackend.open("memory://"), transform=Compressed())
 
 

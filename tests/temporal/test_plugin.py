@@ -214,7 +214,7 @@ async def test_a_replayer_with_the_plugin_needs_no_store(dev, tmp_path):
 
 
 def test_an_app_that_contradicts_the_backend_is_refused(tmp_path):
-    with pytest.raises(ConfigurationError, match="leave app= away"):
+    with pytest.raises(ConfigurationError, match="app= cannot change"):
         StatePlugin(StateBackend.open(tmp_path, app="one"), app="two")
 
 

@@ -18,7 +18,7 @@ from temporal_state import (
     ConflictError,
     ContextError,
     InvalidValueError,
-    NotRecordedError,
+    NotFoundError,
     StatePlugin,
     _default,
     state,
@@ -192,7 +192,7 @@ class Refused:
             try:
                 await call()
                 refused.append("nothing")
-            except (ConflictError, InvalidValueError, NotRecordedError) as error:
+            except (ConflictError, InvalidValueError, NotFoundError) as error:
                 refused.append(type(error).__name__)
         return refused
 
@@ -204,7 +204,7 @@ async def test_what_cannot_be_is_refused_as_the_same_class_in_workflow_code(on_d
     assert refused == [
         "ConflictError",
         *[wrong] * 6,
-        *["NotRecordedError"] * 2,
+        *["NotFoundError"] * 2,
         wrong,
     ]
 

@@ -8,7 +8,7 @@ from typing import Any
 from temporal_state.documents import plain_object
 from temporal_state.errors import InvalidValueError
 from temporal_state.runs._records import CLOSED
-from temporal_state.runs.catalog._rows import column, labels_wanted, micros_of
+from temporal_state.runs.catalog._rows import UNSETTLED, column, labels_wanted, micros_of
 from temporal_state.runs.catalog._select import Filter
 
 STATUSES = frozenset({"running", "paused", *CLOSED})
@@ -20,6 +20,7 @@ def filter_of(
     namespace: str,
     status: str | Iterable[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    unsettled: bool = False,
     since: datetime | None = None,
     until: datetime | None = None,
     ended_since: datetime | None = None,
@@ -31,10 +32,11 @@ def filter_of(
     Raises:
         InvalidValueError: A status is none, a time has no time zone, or metadata is no JSON object.
     """
+    labels = labels_wanted(plain_object(dict(metadata or {}), "metadata"))
     return Filter(
         namespace=column(namespace),
         statuses=_statuses(status),
-        labels=tuple(labels_wanted(plain_object(dict(metadata or {}), "metadata"))),
+        labels=(*labels, *([UNSETTLED] if unsettled else [])),
         since=micros("since", since),
         until=micros("until", until),
         ended_since=micros("ended_since", ended_since),

@@ -14,7 +14,7 @@ from temporal_state.errors import ConfigurationError
 from temporal_state.runs.catalog._link import Home
 from temporal_state.runs.catalog._sqlite import MemoryHome
 from temporal_state.runs.catalog._sqlite_files import FileHome
-from temporal_state.storage import LocalStore, MemoryStore, ObjectStore
+from temporal_state.storage import ObjectStore, root_of
 
 FOLDER = ".temporal_state/catalog"
 _READABLE = 40
@@ -35,9 +35,10 @@ def home_of(
         ConfigurationError: ``wanted`` is something else.
     """
     text = None if wanted is None else os.fspath(wanted)
-    if text is None and isinstance(store, LocalStore):
-        return FileHome(_beside(store), _name(layout, ""), patience)
-    if text == "memory://" or (text is None and isinstance(store, MemoryStore)):
+    root = root_of(store)
+    if text is None and root is not None:
+        return FileHome(_beside(root), _name(layout, ""), patience)
+    if text == "memory://" or (text is None and store.url.startswith("memory:")):
         return MemoryHome(patience)
     name = _name(layout, store.url)
     if text is not None and re.match("postgres(ql)?://", text):
@@ -52,8 +53,8 @@ def home_of(
     return FileHome(_cache() if text is None else Path(text).expanduser(), name, patience)
 
 
-def _beside(store: LocalStore) -> Path:
-    folder = store.root / FOLDER
+def _beside(root: Path) -> Path:
+    folder = root / FOLDER
     return folder if os.access(_existing(folder), os.W_OK) else _cache()
 
 

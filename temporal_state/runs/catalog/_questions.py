@@ -35,6 +35,7 @@ class RunQuestions:
 
     engine: Engine
     catalog: Catalog
+    namespace: str
 
     async def list(
         self,
@@ -46,6 +47,7 @@ class RunQuestions:
         chain: str | None = None,
         kind: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        unsettled: bool = False,
         since: datetime | None = None,
         until: datetime | None = None,
         ended_since: datetime | None = None,
@@ -53,7 +55,7 @@ class RunQuestions:
         limit: int | None = 100,
         offset: int = 0,
         cursor: str | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
     ) -> RunPage:
         """Return runs, the newest first; large values are left to `get`.
 
@@ -68,6 +70,8 @@ class RunQuestions:
             kind: Only those of this kind: ``workflow``, ``activity``, ``manual`` or your own.
             metadata: Only those whose metadata contains this object: each of its keys, in objects
                 within it as well, with an equal value.
+            unsettled: Only those on Temporal that may change without a call by hand: they run, or
+                their end is not confirmed.
             since: Only those started at or after this time.
             until: Only those started before this time.
             ended_since: Only those ended at or after this time.
@@ -76,16 +80,17 @@ class RunQuestions:
             offset: Leave out so many first.
             cursor: Go on behind the page that has this ``cursor``; its cost does not grow with
                 the depth, as that of ``offset`` does.
-            namespace: Temporal's namespace.
+            namespace: Temporal's namespace; by default the backend's.
 
         Raises:
             InvalidValueError: A status, time or cursor is none.
         """
         check_part(limit, offset)
         wanted = filter_of(
-            namespace=namespace,
+            namespace=namespace or self.namespace,
             status=status,
             metadata=metadata,
+            unsettled=unsettled,
             since=since,
             until=until,
             ended_since=ended_since,
@@ -106,7 +111,7 @@ class RunQuestions:
         workflow_type: str | None = None,
         limit: int | None = 100,
         cursor: str | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
     ) -> RunPage:
         """Return runs that failed or timed out, with their errors, those that ended last first.
 
@@ -116,11 +121,11 @@ class RunQuestions:
             workflow_type: Only those of this type.
             limit: At most that many; ``None``: all.
             cursor: Go on behind the page that has this ``cursor``.
-            namespace: Temporal's namespace.
+            namespace: Temporal's namespace; by default the backend's.
         """
         check_part(limit, 0)
         wanted = filter_of(
-            namespace=namespace,
+            namespace=namespace or self.namespace,
             status=FAILED,
             ended_since=None if within is None else self.engine.now() - within,
             parent=parent,
@@ -137,7 +142,7 @@ class RunQuestions:
         limit: int | None = 100,
         offset: int = 0,
         cursor: str | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
     ) -> RunPage:
         """Return the runs that a run has started, the newest first.
 
@@ -148,11 +153,14 @@ class RunQuestions:
             limit: At most that many; ``None``: all.
             offset: Leave out so many first.
             cursor: Go on behind the page that has this ``cursor``.
-            namespace: Temporal's namespace.
+            namespace: Temporal's namespace; by default the backend's.
         """
         check_part(limit, offset)
         wanted = filter_of(
-            namespace=namespace, status=status, parent=workflow_id, parent_run=run_id
+            namespace=namespace or self.namespace,
+            status=status,
+            parent=workflow_id,
+            parent_run=run_id,
         )
         return await self._page(wanted, Part(limit=limit, offset=offset, after=from_cursor(cursor)))
 
@@ -161,21 +169,23 @@ class RunQuestions:
         *,
         since: datetime | None = None,
         until: datetime | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
     ) -> Stats:
         """Return sums of all runs, or of those that started in a window.
 
         Args:
             since: Only runs started at or after this time.
             until: Only runs started before this time.
-            namespace: Temporal's namespace.
+            namespace: Temporal's namespace; by default the backend's.
 
         Raises:
             InvalidValueError: A time has no time zone.
         """
         first, end = _window(since, until)
         now = micros_of(self.engine.now())
-        question = partial(statistics, namespace=namespace, since=first, until=end, now=now)
+        question = partial(
+            statistics, namespace=namespace or self.namespace, since=first, until=end, now=now
+        )
         return await self.catalog.ask(question)
 
     def stats_sync(
@@ -183,7 +193,7 @@ class RunQuestions:
         *,
         since: datetime | None = None,
         until: datetime | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
     ) -> Stats:
         """Return what `stats` does, to code that cannot await; blocks its thread meanwhile.
 
@@ -198,7 +208,7 @@ class RunQuestions:
         status: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
-        namespace: str = "default",
+        namespace: str | None = None,
     ) -> Sequence[StepStats]:
         """Return sums of the steps of closed runs, by name and status.
 
@@ -207,7 +217,7 @@ class RunQuestions:
             status: Only steps with this status.
             since: Only steps scheduled in the hour of this time or later.
             until: Only steps scheduled in the hour of this time or before.
-            namespace: Temporal's namespace.
+            namespace: Temporal's namespace; by default the backend's.
 
         Raises:
             InvalidValueError: A time has no time zone.
@@ -215,7 +225,7 @@ class RunQuestions:
         first, end = _window(since, until)
         question = partial(
             step_statistics,
-            namespace=namespace,
+            namespace=namespace or self.namespace,
             since=first,
             until=end,
             name=name,

@@ -19,6 +19,8 @@ from temporal_state.runs._records import Run, Step
 HOUR = 3_600_000_000
 LEVELS = (HOUR, 24 * HOUR, 32 * 24 * HOUR)
 READABLE = 100
+UNSETTLED = "unsettled"
+"""The label of a run of which Temporal may say something else; labels of metadata are lists."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -151,7 +153,7 @@ def row_of(key: str, record: Json, steps: Sequence[Step], size: int) -> Row:
         None if run.resumed_from is None else column(run.resumed_from.run_id),
         tie_of(key),
         dumps(header),
-        tuple(labels_of(run.metadata)),
+        (*labels_of(run.metadata), *([UNSETTLED] if run.unsettled else [])),
     )
 
 

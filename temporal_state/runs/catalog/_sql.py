@@ -5,7 +5,7 @@ however many runs there are. ``{id}``, ``{bytes}`` and ``{clustered}`` are what 
 differently.
 """
 
-SCHEMA = 2
+SCHEMA = 3
 
 TABLES = (
     """CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)""",

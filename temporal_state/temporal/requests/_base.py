@@ -62,6 +62,7 @@ class Scope:
         run: The calling run, if a run calls.
         calling: The same with its record, if that was told.
         recording: What the worker's plugin keeps of values.
+        namespace: Temporal's, of the calling run; ``None`` elsewhere: the backend's is meant.
     """
 
     backend: "StateBackend"
@@ -70,6 +71,7 @@ class Scope:
     run: CallingRun | None = None
     calling: Calling | None = None
     recording: "Recording | None" = None
+    namespace: str | None = None
 
     def own(self) -> ChainRef:
         """Return the chain of the calling run.
@@ -151,6 +153,7 @@ class Request:
             part of the history of every workflow that uses it, so it never changes.
         lengthy: Whether one attempt may take as long as all of an operation's otherwise.
         never_reused: Whether a resumed run performs it again, whatever was recorded of it.
+        returns_little: Whether its result is small, however large the document is.
     """
 
     operation: ClassVar[str]
@@ -158,6 +161,7 @@ class Request:
     regular: ClassVar[bool] = False
     lengthy: ClassVar[bool] = False
     never_reused: ClassVar[bool] = False
+    returns_little: ClassVar[bool] = False
 
     @property
     def own_name(self) -> str | None:

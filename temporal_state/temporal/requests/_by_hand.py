@@ -5,8 +5,9 @@ is named by the call, so that a call that Temporal repeats means the same.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import KW_ONLY
+from inspect import signature
 from typing import Any
 
 from temporal_state.errors import InvalidValueError
@@ -46,17 +47,28 @@ class ByHand(Request):
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
         try:
-            return to_plain(await self.write(scope, self.arguments(scope)))
+            given = self.arguments(scope)
+            signature(self._method(scope)).bind(*self.runs_named(), **given)
         except (TypeError, KeyError) as error:
             raise InvalidValueError(
                 f"{self.operation} cannot be called with {sorted(self.more)} ({error}); give ref "
                 "and the arguments that its method of Runs has"
             ) from error
+        return to_plain(await self.write(scope, given))
+
+    def runs_named(self) -> tuple[None, ...]:
+        """Return what stands for the run in the arguments of the method."""
+        return (None,)
 
     async def write(self, scope: Scope, given: dict[str, Any]) -> Any:
         """Write it, and return what the caller gets."""
-        method = getattr(scope.backend.runs, self.operation.removeprefix("runs."))
-        return await method(self.which(scope), **given)
+        return await self._method(scope)(self.which(scope), **given)
+
+    def _method(self, scope: Scope) -> Callable[..., Awaitable[Any]]:
+        method: Callable[..., Awaitable[Any]] = getattr(
+            scope.backend.runs, self.operation.removeprefix("runs.")
+        )
+        return method
 
 
 @request
@@ -65,8 +77,13 @@ class StartRun(ByHand):
 
     operation = "runs.start"
 
+    def runs_named(self) -> tuple[None, ...]:
+        """See base class."""
+        return ()
+
     async def write(self, scope: Scope, given: dict[str, Any]) -> Any:
         """See base class."""
+        given["namespace"] = given.get("namespace") or scope.namespace
         if given.get("parent") is not None:
             given["parent"] = _ref(given["parent"])
         if given.get("run_id") is None and (name := scope.call_name()) is not None:
@@ -108,9 +125,14 @@ class WriteSpan(ByHand):
 
     operation = "runs.span"
 
+    def arguments(self, scope: Scope) -> dict[str, Any]:
+        """See base class."""
+        given = super().arguments(scope)
+        del given["at"]
+        return given
+
     async def write(self, scope: Scope, given: dict[str, Any]) -> Any:
         """See base class."""
-        del given["at"]
         name = scope.call_name()
         if given.get("span_id") is None and name is not None:
             given["span_id"] = name[:16]

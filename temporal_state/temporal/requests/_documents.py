@@ -131,6 +131,7 @@ class Delete(Change):
     """Delete a document. Returns whether there was one."""
 
     operation = "documents.delete"
+    returns_little = True
 
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
@@ -142,6 +143,7 @@ class Set(Change):
     """Set one key. Returns nothing."""
 
     operation = "documents.set"
+    returns_little = True
     _: KW_ONLY
     key: str
     value: Any
@@ -221,6 +223,7 @@ class Increment(Change):
     """
 
     operation = "documents.increment"
+    returns_little = True
     regular = True
     _: KW_ONLY
     key: str
@@ -237,6 +240,7 @@ class Append(Change):
     """Append to the array under a key. Returns its new length."""
 
     operation = "documents.append"
+    returns_little = True
     regular = True
     _: KW_ONLY
     key: str
@@ -287,7 +291,8 @@ class Previous(Request):
 
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
-        return await scope.backend.own_documents_for(scope.caller).previous(scope.own())
+        found = await scope.backend.own_documents_for(scope.caller).previous(scope.own())
+        return scope.fitting(found, "the document of the chain before is too large")
 
 
 def to_ttl(seconds: float | None) -> timedelta | None:

@@ -28,6 +28,7 @@ class KeySet(KeyRequest):
     """Set a key. Returns nothing."""
 
     operation = "keys.set"
+    returns_little = True
     changes = True
     _: KW_ONLY
     packed: dict[str, Any]
@@ -70,6 +71,7 @@ class KeyDelete(KeyRequest):
     """Delete a key. Returns whether there was one."""
 
     operation = "keys.delete"
+    returns_little = True
     changes = True
 
     async def perform(self, scope: Scope) -> Any:
@@ -103,6 +105,7 @@ class SystemSet(Request):
     """Set an entry of the system state. Returns nothing."""
 
     operation = "system.set"
+    returns_little = True
     changes = True
     key: str
     value: Any

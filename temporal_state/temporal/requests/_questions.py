@@ -18,11 +18,11 @@ class Question(Request):
     """A question: its fields are the arguments of the method of `Runs` that has its name.
 
     Attributes:
-        namespace: Temporal's namespace.
+        namespace: Temporal's namespace; by default the calling run's.
     """
 
     _: KW_ONLY
-    namespace: str = "default"
+    namespace: str | None = None
 
     def reading(self) -> "Request":
         """See base class."""
@@ -30,7 +30,7 @@ class Question(Request):
 
     def arguments(self, scope: Scope) -> dict[str, Any]:
         """Return the arguments of the method; times travel as text, durations as seconds."""
-        given = dict(vars(self))
+        given = {**vars(self), "namespace": self.namespace or scope.namespace}
         for name in TIMES:
             if given.get(name) is not None:
                 given[name] = time_in(given[name], name)

@@ -14,13 +14,13 @@ class RunsRequest(Request):
     Attributes:
         workflow_id: Which workflow; ``None`` is the calling run.
         run_id: Which run of it; by default the newest.
-        namespace: Temporal's namespace.
+        namespace: Temporal's namespace; by default the calling run's.
     """
 
     _: KW_ONLY
     workflow_id: str | None = None
     run_id: str | None = None
-    namespace: str = "default"
+    namespace: str | None = None
 
     def reading(self) -> "Request | None":
         """See base class."""
@@ -29,7 +29,10 @@ class RunsRequest(Request):
     def which(self, scope: Scope) -> dict[str, Any]:
         """Return the run that is meant, as `Runs` takes it."""
         if self.workflow_id is not None:
-            named = {"workflow_id": self.workflow_id, "namespace": self.namespace}
+            named = {
+                "workflow_id": self.workflow_id,
+                "namespace": self.namespace or scope.namespace,
+            }
             return {**named, "run_id": self.run_id}
         ref = scope.recorded_run("a question without workflow_id").ref
         return {"workflow_id": ref.workflow_id, "namespace": ref.namespace, "run_id": ref.run_id}

@@ -20,7 +20,7 @@ class CreateSnapshot(Request):
         type: ... its type.
         workflow_id: Or whose run's own document; without both, the calling run's.
         run_id: Which run of that workflow; by default the newest.
-        namespace: Temporal's namespace.
+        namespace: Temporal's namespace; by default the calling run's.
         metadata: What else to note.
         replace: Whether to replace one of this name.
     """
@@ -33,7 +33,7 @@ class CreateSnapshot(Request):
     type: str = "workflows"
     workflow_id: str | None = None
     run_id: str | None = None
-    namespace: str = "default"
+    namespace: str | None = None
     metadata: dict[str, Any] | None = None
     replace: bool = False
 
@@ -60,7 +60,7 @@ class CreateSnapshot(Request):
             document=None if self.id is None else (self.id, self.type),
             run=self.workflow_id,
             run_id=self.run_id,
-            namespace=self.namespace,
+            namespace=self.namespace or scope.namespace,
             metadata=metadata,
             replace=replace,
             call=call,

@@ -82,20 +82,23 @@ class Commit(Request):
 
     def check(self) -> None:
         """See base class."""
-        for edit in self.edits:
-            if edit["id"] is not None and edit["type"] == StateType.CREDENTIALS:
-                check_no_secrets(edit["value"])
+        for edit in self._parts()[1]:
+            if edit.id is not None and edit.type == StateType.CREDENTIALS:
+                check_no_secrets(edit.written)
 
-    async def perform(self, scope: Scope) -> None:
-        """See base class."""
+    def _parts(self) -> tuple[Mapping[Name, Seen], Sequence[TransactionEdit]]:
         try:
             reads = {_name(read): Seen(read["version"], read["digest"]) for read in self.reads}
-            edits = [TransactionEdit(**edit) for edit in self.edits]
+            return reads, [TransactionEdit(**edit) for edit in self.edits]
         except (KeyError, TypeError) as error:
             raise InvalidValueError(
                 f"the argument of {self.operation} is no transaction ({error!r}); give reads and "
                 "edits with the fields that its description has"
             ) from error
+
+    async def perform(self, scope: Scope) -> None:
+        """See base class."""
+        reads, edits = self._parts()
         if any(edit.id is None for edit in edits):
             await scope.backend.own_documents_for(scope.caller).remember(scope.own())
         documents = scope.backend.documents_for(scope.caller)

@@ -18,7 +18,7 @@ class DeleteRun(Request):
     Attributes:
         workflow_id: Which workflow.
         run_id: Which run; by default the newest.
-        namespace: Temporal's namespace.
+        namespace: Temporal's namespace; by default the calling run's.
         actor: Who asks for it, for the audit.
         force: Delete it although it is running.
     """
@@ -30,13 +30,15 @@ class DeleteRun(Request):
     _: KW_ONLY
     workflow_id: str
     run_id: str | None = None
-    namespace: str = "default"
+    namespace: str | None = None
     actor: str | None = None
     force: bool = False
 
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
-        deleted = await scope.backend.runs.delete(**vars(self))
+        deleted = await scope.backend.runs.delete(
+            **{**vars(self), "namespace": self.namespace or scope.namespace}
+        )
         return None if deleted is None else asdict(deleted)
 
 
@@ -66,7 +68,7 @@ class Upkeep(Request):
 
     Attributes:
         older_than_seconds: How old what it is done with must be, or how old by its status.
-        namespace: Temporal's namespace.
+        namespace: Temporal's namespace; by default the calling run's.
         dry_run: Do nothing, and return how many there would be.
     """
 
@@ -75,7 +77,7 @@ class Upkeep(Request):
     lengthy = True
     _: KW_ONLY
     older_than_seconds: float | Mapping[str, float]
-    namespace: str = "default"
+    namespace: str | None = None
     dry_run: bool = False
 
     def ages(self) -> timedelta | Mapping[str, timedelta]:
@@ -110,7 +112,7 @@ class Cleanup(Upkeep):
         """See base class."""
         return await scope.backend.maintenance.cleanup(
             older_than=self.ages(),
-            namespace=self.namespace,
+            namespace=self.namespace or scope.namespace,
             limit=self.limit,
             dry_run=self.dry_run,
             actor=self.actor,
@@ -129,5 +131,5 @@ class FailStale(Upkeep):
         if not isinstance(age, timedelta):
             raise InvalidValueError("older_than_seconds has statuses; give one number of seconds")
         return await scope.backend.maintenance.fail_stale(
-            older_than=age, namespace=self.namespace, dry_run=self.dry_run
+            older_than=age, namespace=self.namespace or scope.namespace, dry_run=self.dry_run
         )
