@@ -5,6 +5,7 @@ Run as a script, this module is one more worker process, for the fan-out over se
 
 import asyncio
 import base64
+import contextlib
 import multiprocessing
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from temporalio.exceptions import (
     WorkflowAlreadyStartedError,
 )
 from temporalio.plugin import SimplePlugin
+from temporalio.service import RPCError
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
@@ -585,7 +587,15 @@ class Family:
 
 
 async def test_children_are_steps_and_runs_of_their_own(runner):
-    handle, result = await both(runner, Family, others=[Child])
+    async def seen_to_begin(handle):
+        abandoned = runner.client.get_workflow_handle(f"{handle.id}-abandoned")
+        begun = 0
+        while begun < 4:  # its first task is completed
+            await asyncio.sleep(0.01)
+            with contextlib.suppress(RPCError):  # it is not there yet
+                begun = (await abandoned.describe()).history_length
+
+    handle, result = await both(runner, Family, drive=seen_to_begin, others=[Child])
     assert result == ["is good", "Childish", "already started", "CancelledError"]
     runs = runner.backend.runs
     run, steps = await runs.get(handle.id), await runs.steps(handle.id)
