@@ -27,7 +27,11 @@ from temporal_state.temporal._untold import Intake
 
 AT_ONCE = 8  # about a millisecond; a busy worker may give the interpreter back much later
 AT_MOST_UNSEEN = 64
-"""Activations of a run that wait to be looked at; more are looked at by the workflow's thread."""
+AT_MOST_BYTES = 64 * 1024
+AT_MOST_SECONDS = 2.0
+"""So much of a run waits to be looked at, and so long. What is more, or waits longer because the
+store does not answer, is looked at by the workflow's thread: what comes of it is small, and counted.
+"""
 
 
 @dataclass(slots=True)
@@ -38,7 +42,9 @@ class Follower:
     intake: Intake
     notes: Notes = field(default_factory=Notes)
     _seen: deque[Seen] = field(default_factory=deque)
+    _bytes: int = 0
     _announced: bool = False
+    _since: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     """Held by whoever has the observer look at something, or takes what came of it."""
 
@@ -69,10 +75,11 @@ class Follower:
         commands = answer.successful.commands
         noted = self.notes.take()
         self._seen.append(Seen(act, commands, headers.keys, headers.lineage, utc_now(), *noted))
-        if headers.asks or len(self._seen) >= AT_MOST_UNSEEN:
+        self._bytes += act.ByteSize() + completion.ByteSize()
+        if headers.asks or self._is_late():
             self._catch_up()
         if not self._announced:
-            self._announced = True
+            self._announced, self._since = True, time.monotonic()
             self.intake.announce(self)
 
     def take(self) -> tuple[Patch, bool]:
@@ -82,10 +89,15 @@ class Follower:
         with self._lock:
             return self.observer.untold.take()
 
+    def _is_late(self) -> bool:
+        if len(self._seen) >= AT_MOST_UNSEEN or self._bytes >= AT_MOST_BYTES:
+            return True
+        return self._announced and time.monotonic() - self._since > AT_MOST_SECONDS
+
     def _catch_up(self, *, pause: bool = False) -> None:
         """Have all looked at; with pauses, in which the threads of workflows can go on."""
         with self._lock:
-            looked_at = 0
+            looked_at = self._bytes = 0
             while self._seen:
                 self.observer.look_at(self._seen.popleft())
                 looked_at += 1

@@ -1,5 +1,6 @@
 """What passes is looked at later, as it was; and never waits in numbers that grow."""
 
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,7 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.workflow import Info
 
 from temporal_state.temporal._capture import CaptureSettings
-from temporal_state.temporal._follower import AT_MOST_UNSEEN, Follower
+from temporal_state.temporal._follower import AT_MOST_BYTES, AT_MOST_UNSEEN, Follower
 from temporal_state.temporal._headers import HeaderWriter
 from temporal_state.temporal._observer import Observer
 from temporal_state.temporal._seen import ObserverSettings
@@ -56,7 +57,7 @@ class Run:
         self.follower = Follower(Observer(self.info, settings, self.desk), self.desk)
         self.headers = HeaderWriter(self.info, recorded=True)
 
-    def step(self, name="work"):
+    def step(self, name="work", argument=b'"plain"'):
         """Schedule one activity, and close the one before."""
         act = WorkflowActivation(run_id=self.info.run_id, history_length=3 + 6 * self.number)
         act.timestamp.GetCurrentTime()
@@ -70,7 +71,7 @@ class Run:
         answer = WorkflowActivationCompletion(run_id=self.info.run_id)
         call = answer.successful.commands.add().schedule_activity
         call.seq, call.activity_type, call.activity_id = self.number, name, str(self.number)
-        call.arguments.append(Payload(metadata={"encoding": b"json/plain"}, data=b'"plain"'))
+        call.arguments.append(Payload(metadata={"encoding": b"json/plain"}, data=argument))
         self.headers.begin(act)
         self.headers.write(act, answer)
         self.follower.see(act, answer, self.headers)
@@ -104,6 +105,23 @@ def test_if_nobody_asks_the_workflow_looks_itself():
         run.step()
         assert len(run.follower._seen) < AT_MOST_UNSEEN
     assert len(run.follower.take()[0].steps) == 3 * AT_MOST_UNSEEN
+
+
+def test_what_is_large_does_not_wait():
+    run = Run()
+    for _ in range(5):
+        run.step(argument=b'"' + b"x" * AT_MOST_BYTES + b'"')
+        assert not run.follower._seen
+
+
+def test_if_the_store_does_not_answer_the_workflow_looks_itself(monkeypatch):
+    monkeypatch.setattr("temporal_state.temporal._follower.AT_MOST_SECONDS", 0.0)
+    run = Run()
+    for _ in range(5):
+        run.step()
+        time.sleep(0.001)
+    assert len(run.follower._seen) <= 1
+    assert run.desk.admitted == 6  # five steps and the header
 
 
 def test_a_checkpoint_is_told_its_number_before_the_command_leaves():
