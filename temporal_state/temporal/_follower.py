@@ -30,7 +30,7 @@ AT_MOST_UNSEEN = 64
 AT_MOST_BYTES = 64 * 1024
 AT_MOST_SECONDS = 2.0
 """So much of a run waits to be looked at, and so long. What is more, or waits longer because the
-store does not answer, is looked at by the workflow's thread: what comes of it is small, and counted.
+store does not answer, the workflow's thread looks at: what comes of it is small, and counted.
 """
 
 
