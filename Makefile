@@ -10,6 +10,9 @@ TREE ?=
 # Tests wait for servers more than they compute, so a few more than there are processors.
 JOBS ?= 3
 
+# Tests start many processes, and without it each would compile the whole package anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test azurite proofs again bench lint docs pictures clean
 
