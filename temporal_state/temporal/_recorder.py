@@ -36,6 +36,9 @@ NAP = 0.05
 LONG_QUEUE = 256
 MERGED_AT_ONCE = 8  # about a millisecond; a busy worker may give the interpreter back much later
 WRITE_TIMEOUT = timedelta(seconds=10)
+SHARE = 0.1
+"""Of a processor, for this thread: of many runs at once, each flush writes each run anew."""
+MAX_PAUSE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ class RecorderSettings:
     """How the recorder works.
 
     Attributes:
-        flush_interval: What was seen waits at most this long before it is written.
+        flush_interval: What was seen waits this long before it is written; with hundreds of runs at
+            once up to 3 s, so that writing does not take the processor from them.
         max_pending: Most changes (steps, attempts, runs) that wait to be written.
         max_pending_bytes: Most bytes of values that wait; changes beyond are kept without theirs.
         shutdown_timeout: How long the last flush may take.
@@ -166,10 +170,14 @@ class Recorder(Intake):
 
     async def _write_until_stopped(self) -> None:
         interval = self._settings.flush_interval.total_seconds()
+        pause = interval
         while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), interval)
+                await asyncio.wait_for(self._wake.wait(), pause)
+            begun = time.thread_time()
             await self._flush()
+            work = time.thread_time() - begun
+            pause = max(interval, min(work / SHARE, MAX_PAUSE))
         while self._queue or self._pending:
             if not await self._flush():
                 await asyncio.sleep(NAP)

@@ -25,7 +25,7 @@ from temporal_state import (
 from temporal_state.runs import Patch, RunRef
 from temporal_state.storage import MemoryStore
 from temporal_state.temporal._capture import CaptureSettings, ValueEncoder, captured
-from temporal_state.temporal._recorder import Recorder, RecorderSettings
+from temporal_state.temporal._recorder import MAX_PAUSE, Recorder, RecorderSettings
 from temporal_state.testing import FailingStore
 
 SOON = timedelta(seconds=20)
@@ -288,3 +288,22 @@ async def test_reading_a_store_that_hangs_ends_in_time():
         ):
             with pytest.raises(StoreTimeoutError):
                 await asyncio.wait_for(reading, 5)
+
+
+async def test_writing_takes_a_share_of_the_processor_and_no_more(monkeypatch):
+    pauses, wait_for = [], asyncio.wait_for
+
+    async def measured(awaitable, seconds):
+        pauses.append(seconds)
+        return await wait_for(awaitable, seconds)
+
+    monkeypatch.setattr("temporal_state.temporal._recorder.asyncio.wait_for", measured)
+    interval = 0.02
+    recorder = await recorder_on(MemoryStore(), flush_interval=timedelta(seconds=interval))
+    for n in range(500):
+        recorder.tell(Patch(ref := reference(n), header(ref)), False)
+    while recorder.written < 500 or len(pauses) < 4:
+        await asyncio.sleep(0.01)
+    await asyncio.to_thread(recorder.stop)
+    assert interval < max(p for p in pauses if p) <= MAX_PAUSE  # after the flush of them all
+    assert pauses[0] == pauses[-1] == interval  # before there was anything, and when all is done
