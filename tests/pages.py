@@ -129,7 +129,7 @@ def run_command(line: str) -> str:
 
     from temporal_state.cli._app import app
 
-    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "100"})
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "112"})
     if result.exit_code and not asked:
         raise RuntimeError(f"{line} ends with {result.exit_code}: {result.output}")
     return result.output + (f"{result.exit_code}\n" if asked else "")
