@@ -80,15 +80,19 @@ def resume(
         if session.out.json:
             session.out.document(ResumeShape.of(plan, started))
         elif started is not None:
-            session.out.say(f"started run {started}; 'temporal-state follow {workflow_id}'")
-            if plan.run.ended is None:
-                which = f"{workflow_id} --run-id {plan.run.run_id}"
-                session.out.say(
-                    "the record of the former run still says that it is running; "
-                    f"'temporal-state reconcile {which}' mends that"
-                )
+            _say_started(session.out, plan, started)
 
     perform(ctx, work)
+
+
+def _say_started(out: Output, plan: ResumePlan, started: str) -> None:
+    workflow_id = plan.run.workflow_id
+    out.say(f"started run {started}; 'temporal-state follow {workflow_id}'")
+    if plan.run.ended is None:
+        out.say(
+            "the record of the former run still says that it is running; "
+            f"'temporal-state reconcile {workflow_id} --run-id {plan.run.run_id}' mends that"
+        )
 
 
 def _arguments(given: Any) -> list[Any]:

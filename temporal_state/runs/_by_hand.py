@@ -148,10 +148,7 @@ class RunsByHand(CheckpointWriter):
         check_status(status, STEP_STATUSES)
         begun = None if started is None else time_fact(started, "started")
         end = None if ended is None else time_fact(ended, "ended")
-        if status in OPEN and end is not None:
-            raise InvalidValueError(f"step {number} is {status} and has an end; drop one of both")
-        if begun is not None and end is not None and end < begun:
-            raise InvalidValueError(f"step {number} ends ({end}) before it starts ({begun})")
+        _check_times(number, status, begun, end)
         outcome: Json = {
             "at": now,
             "status": status,
@@ -306,3 +303,10 @@ class RunsByHand(CheckpointWriter):
     ) -> None:
         writing = self._change(ref, now, change)
         await self.engine.to_the_end(writing, f"recording {what} of run {ref.run_id!r}")
+
+
+def _check_times(number: int, status: str, begun: str | None, end: str | None) -> None:
+    if status in OPEN and end is not None:
+        raise InvalidValueError(f"step {number} is {status} and has an end; drop one of both")
+    if begun is not None and end is not None and end < begun:
+        raise InvalidValueError(f"step {number} ends ({end}) before it starts ({begun})")

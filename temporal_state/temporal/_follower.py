@@ -42,6 +42,8 @@ class Follower:
     intake: Intake
     notes: Notes = field(default_factory=Notes)
     _seen: deque[Seen] = field(default_factory=deque)
+    _ended: bool = False
+    """Whether something could not be looked at, so that what comes after it cannot be counted."""
     _bytes: int = 0
     _announced: bool = False
     _since: float = 0.0
@@ -66,7 +68,7 @@ class Follower:
             completion: It goes to Temporal, and its payloads will pass the user's codec.
             headers: What was written into it.
         """
-        if act.jobs[0].WhichOneof("variant") == "query_workflow":
+        if self._ended or act.jobs[0].WhichOneof("variant") == "query_workflow":
             return  # queries come without other jobs
         answer = completion
         if not headers.asks:
@@ -99,7 +101,15 @@ class Follower:
         with self._lock:
             looked_at = self._bytes = 0
             while self._seen:
-                self.observer.look_at(self._seen.popleft())
+                self._look_at(self._seen.popleft())
                 looked_at += 1
                 if pause and looked_at % AT_ONCE == 0:
                     time.sleep(0)
+
+    def _look_at(self, seen: Seen) -> None:
+        try:
+            self.observer.look_at(seen)
+        except Exception:
+            self._ended = True
+            self._seen.clear()
+            raise

@@ -7,7 +7,7 @@ it. Whatever goes wrong in following a run ends the following of that run, and n
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
@@ -21,6 +21,12 @@ from temporal_state.temporal._headers import HeaderWriter
 from temporal_state.temporal._notes import LINEAGE, NOTES
 
 log = logging.getLogger("temporal_state")
+
+# What is mixed in calls the runner behind it, which only type checkers have to know by name.
+if TYPE_CHECKING:
+    _Mixed: TypeAlias = SandboxedWorkflowRunner
+else:
+    _Mixed = object
 
 Follow: TypeAlias = Callable[[WorkflowInstanceDetails], Follower | None]
 
@@ -66,14 +72,13 @@ class _FollowedInstance(WorkflowInstance):
         return self._inner.get_thread_id()
 
 
-class _Following:
+class _Following(_Mixed):
     """Adds followers to whatever sandboxed runner it is mixed into."""
 
     follow: Follow | None = None
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        create = super().create_instance  # type: ignore[misc] # the runner's, by the mixin's place
-        return _followed(create, det, self.follow)
+        return _followed(super().create_instance, det, self.follow)
 
 
 class FollowingRunner(WorkflowRunner):

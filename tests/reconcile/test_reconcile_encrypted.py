@@ -1,47 +1,20 @@
 """Who encrypts payloads finds no plaintext in a record that was made from a history."""
 
 import dataclasses
-import hashlib
-import secrets
 import uuid
 
 import pytest
+from ciphers import Cipher
 from reconciling import ACTIVITIES, WORKFLOWS, Waits
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
-from temporalio.converter import DefaultFailureConverter, PayloadCodec
+from temporalio.converter import DefaultFailureConverter
 from temporalio.worker import Worker
 
 from temporal_state import Recording, StatePlugin
 from temporal_state.temporal import reconcile
 
 SECRET = "hunter2"
-
-
-class Cipher(PayloadCodec):
-    """A stream cipher with a random nonce: enough to tell ciphertext from plaintext."""
-
-    async def encode(self, payloads):
-        return [self._encrypt(payload) for payload in payloads]
-
-    async def decode(self, payloads):
-        return [self._decrypt(payload) for payload in payloads]
-
-    def _encrypt(self, payload):
-        nonce = secrets.token_bytes(16)
-        data = nonce + self._mix(nonce, payload.SerializeToString())
-        return Payload(metadata={"encoding": b"binary/mixed"}, data=data)
-
-    def _decrypt(self, payload):
-        if payload.metadata.get("encoding") != b"binary/mixed":
-            return payload
-        return Payload.FromString(self._mix(payload.data[:16], payload.data[16:]))
-
-    def _mix(self, nonce, data):
-        stream = b""
-        while len(stream) < len(data):
-            stream += hashlib.sha256(nonce + len(stream).to_bytes(8, "big")).digest()
-        return bytes(a ^ b for a, b in zip(data, stream, strict=False))
 
 
 class EncodedFailures(DefaultFailureConverter):

@@ -1,16 +1,15 @@
 """Who encrypts payloads finds no plaintext of inputs, results or errors anywhere under the root."""
 
 import dataclasses
-import hashlib
-import secrets
 from datetime import timedelta
 
 import pytest
+from ciphers import Cipher
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import RetryPolicy
-from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadCodec
+from temporalio.converter import DataConverter, DefaultFailureConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
@@ -19,33 +18,6 @@ from temporal_state import ConfigurationError, Recording, StatePlugin, state
 SOON = timedelta(seconds=20)
 SECRET = "hunter2"
 ONCE = RetryPolicy(maximum_attempts=2, initial_interval=timedelta(milliseconds=10))
-
-
-class Cipher(PayloadCodec):
-    """A stream cipher with a random nonce: enough to tell ciphertext from plaintext."""
-
-    async def encode(self, payloads):
-        return [self._encrypt(payload) for payload in payloads]
-
-    async def decode(self, payloads):
-        return [self._decrypt(payload) for payload in payloads]
-
-    def _encrypt(self, payload):
-        nonce = secrets.token_bytes(16)
-        data = nonce + self._mix(nonce, payload.SerializeToString())
-        return Payload(metadata={"encoding": b"binary/mixed"}, data=data)
-
-    def _decrypt(self, payload):
-        if payload.metadata.get("encoding") != b"binary/mixed":
-            return payload
-        plain = self._mix(payload.data[:16], payload.data[16:])
-        return Payload.FromString(plain)
-
-    def _mix(self, nonce, data):
-        stream = b""
-        while len(stream) < len(data):
-            stream += hashlib.sha256(nonce + len(stream).to_bytes(8, "big")).digest()
-        return bytes(a ^ b for a, b in zip(data, stream, strict=False))
 
 
 class EncodedFailures(DefaultFailureConverter):

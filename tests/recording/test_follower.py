@@ -3,6 +3,7 @@
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from temporalio.api.common.v1 import Payload
@@ -146,6 +147,23 @@ def test_what_the_code_says_is_kept_as_it_was_then():
     header = run.follower.take()[0].header
     assert (header["progress"], header["metadata"]) == ({"done": 2}, {"a": 2, "b": 1})
     assert header["metadata_at"]["a"] == header["metadata_at"]["b"]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_run_that_cannot_be_followed_is_followed_no_further(asked, monkeypatch):
+    run = Run()
+    run.step()
+
+    def fails(observer, seen):
+        raise KeyError("x")
+
+    ask = partial(run.step, CHECKPOINT) if asked else run.follower.take
+    with monkeypatch.context() as patched:
+        patched.setattr(Observer, "look_at", fails)
+        with pytest.raises(KeyError):
+            ask()
+    run.step()
+    assert len(run.follower.take()[0]) == 0
 
 
 @pytest.mark.parametrize("jobs", [1, 3])

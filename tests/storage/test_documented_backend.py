@@ -40,15 +40,13 @@ async def backend() -> AsyncIterator[types.SimpleNamespace]:
     await store.close()
 
 
-def test_the_url_leads_back_to_the_store():
-    """Only `open_store`'s own stores have such a URL."""
-
-
-def test_no_key_is_another_keys_folder():
-    """A dict has no folders, so it cannot tell."""
+# Only `open_store`'s own stores have a URL that leads back, and a dict has no folders.
+NOT_HERE = {"test_the_url_leads_back_to_the_store", "test_no_key_is_another_keys_folder"}
+for name in NOT_HERE:
+    del globals()[name]
 
 
 def test_all_sentences_are_here():
     names = {name for name in vars(test_conformance) if name.startswith("test_")}
     assert len(names) > 20
-    assert names <= set(globals())
+    assert names - set(globals()) == NOT_HERE

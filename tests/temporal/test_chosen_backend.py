@@ -42,9 +42,11 @@ def test_another_namespace_is_refused(backend):
         configure(backend, namespace="prod")
 
 
-@pytest.mark.parametrize("use", [configure, StatePlugin])
-def test_a_setting_that_it_has_is_none_to_refuse(backend, use):
-    use(backend, app="tests", tenant="blue", limits=LIMITS)
+def test_a_setting_that_it_has_is_none_to_refuse(backend):
+    same = {"app": "tests", "tenant": "blue", "limits": LIMITS}
+    assert StatePlugin(backend, **same).backend is backend
+    configure(backend, **same)
+    assert temporal_state._default._default is backend
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/prefix", "postgresql://user@host/database"])
