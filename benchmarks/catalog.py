@@ -25,9 +25,9 @@ from temporal_state import StateBackend
 from temporal_state.documents import to_text
 from temporal_state.runs._refs import RunLayout, RunRef
 from temporal_state.runs.catalog._feed import minute
-from temporal_state.runs.catalog._follow import finish, move
 from temporal_state.runs.catalog._homes import home_of
 from temporal_state.runs.catalog._rows import Row, row_of
+from temporal_state.runs.catalog._standing import finish, move
 from temporal_state.runs.catalog._writes import insert
 
 END = datetime(2026, 11, 1, tzinfo=UTC)

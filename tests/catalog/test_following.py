@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -162,10 +163,33 @@ async def test_a_catalog_that_was_away_for_longer_than_the_feed_goes_is_built_an
         link.run("UPDATE meta SET value = ? WHERE name = 'since'", (away,))
 
     await other.runs.catalog.ask(go_away)
+    await other.runs.catalog.close()
     assert await other.runs.list() == []  # ... which it need not know, if nothing was dropped
     await other.runs.catalog.ask(go_away)
+    await other.runs.catalog.close()
     await local.runs.fold_feed(timedelta(days=7))
     assert ids(await other.runs.list()) == ["run-1"]
+
+
+async def test_what_was_followed_does_not_count_for_a_catalog_put_in_its_place(
+    tmp_path, clock, place
+):
+    first, second = [StateBackend.open(tmp_path, clock=clock, catalog=place) for _ in range(2)]
+    async with first, second:
+
+        async def follow_more() -> None:
+            await told(first.runs, reference(2))
+            for _ in range(3):
+                assert ids(await second.runs.list()) == ["run-1", "run-2"]
+
+        def meanwhile(_read: int) -> None:  # the new catalog has its runs by now, so not this one
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(asyncio.run, follow_more()).result()
+
+        await told(first.runs, reference(1))
+        assert ids(await second.runs.list()) == ["run-1"]
+        await first.runs.reindex(meanwhile)
+        assert ids(await second.runs.list()) == ["run-1", "run-2"]
 
 
 async def test_one_unreadable_record_hides_no_other_and_is_counted(local, caplog):

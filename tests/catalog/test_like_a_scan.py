@@ -12,11 +12,11 @@ from temporal_state.documents import Layout, from_text, to_text
 from temporal_state.runs import RunRef
 from temporal_state.runs._refs import RunLayout
 from temporal_state.runs.catalog._asked import filter_of
-from temporal_state.runs.catalog._follow import finish
 from temporal_state.runs.catalog._reads import find, statistics
 from temporal_state.runs.catalog._rows import micros_of, row_of, run_of
 from temporal_state.runs.catalog._select import FIRST, LAST, Part
 from temporal_state.runs.catalog._sqlite import MemoryHome
+from temporal_state.runs.catalog._standing import finish
 from temporal_state.runs.catalog._writes import Batch, Seen, insert, versions, write
 
 PLACES = RunLayout(Layout("tests"))

@@ -9,10 +9,10 @@ from temporal_state.documents import Layout, to_text
 from temporal_state.runs import RunRef
 from temporal_state.runs._refs import RunLayout
 from temporal_state.runs.catalog._asked import filter_of
-from temporal_state.runs.catalog._follow import finish
 from temporal_state.runs.catalog._rows import row_of
 from temporal_state.runs.catalog._select import Part, select
 from temporal_state.runs.catalog._sqlite import MemoryHome, SqliteLink
+from temporal_state.runs.catalog._standing import finish
 from temporal_state.runs.catalog._writes import Batch, Seen, insert, write
 
 PLACES = RunLayout(Layout("tests"))

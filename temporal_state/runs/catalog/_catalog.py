@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -19,8 +20,15 @@ from temporal_state.runs._refs import RunLayout
 from temporal_state.runs.catalog._feed import Feed
 from temporal_state.runs.catalog._follow import Follower
 from temporal_state.runs.catalog._joined import Joined
-from temporal_state.runs.catalog._link import CatalogDamagedError, CatalogMissingError, Home, Link
+from temporal_state.runs.catalog._link import (
+    CatalogDamagedError,
+    CatalogMissingError,
+    CatalogReplacedError,
+    Home,
+    Link,
+)
 from temporal_state.runs.catalog._seal import Seal
+from temporal_state.runs.catalog._standing import Standing, name_of, standing
 
 log = logging.getLogger("temporal_state")
 
@@ -59,7 +67,8 @@ class Catalog:
         self._built = 0
         self._building: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
         self._building = WeakKeyDictionary()
-        self._refreshed = Joined(self._follower().follow)
+        self._known: Standing | None = None
+        self._refreshed = Joined(self._follow)
 
     async def ask(self, question: Callable[[Link], T]) -> T:
         """Return what ``question`` finds once the catalog is up to date.
@@ -69,10 +78,12 @@ class Catalog:
         """
         reason = ""
         for _ in range(TRIES):
-            built = self._built
+            built, known = self._built, self._known
             try:
                 await self._refreshed()
-                return await self._call(question)
+                return await self._call(partial(self._asked, question, known))
+            except CatalogReplacedError as error:
+                self._known, reason = None, str(error)
             except CatalogMissingError as error:
                 reason = str(error)
                 await self._build_after(built, reason)
@@ -91,9 +102,19 @@ class Catalog:
         """Let go of the database and the thread; both are there again when they are needed."""
         with self._lock:
             pool, self._pool = self._pool, None
+        self._known = None
         if pool is not None:
             await asyncio.get_running_loop().run_in_executor(pool, self._release)
             pool.shutdown()
+
+    async def _follow(self) -> None:
+        """Bring the catalog up to date, unless it is known to be."""
+        if self._known is not None and await self._follower().has_nothing_after(self._known):
+            return
+        self._known, known = None, await self._call(standing)
+        idle = await self._follower().follow(known)
+        if idle and known.name:
+            self._known = known
 
     async def _build_after(self, built: int, reason: str) -> None:
         """Build, unless that was done since ``built`` builds were done."""
@@ -161,6 +182,11 @@ class Catalog:
             link, self._link = self._link, None
             home.discard(link)
             raise
+
+    def _asked(self, question: Callable[[Link], T], known: Standing | None, link: Link) -> T:
+        if known is not None and name_of(link) != known.name:
+            raise CatalogReplacedError("another process has put one in its place")
+        return question(link)
 
     def _publish(self, fresh: Link) -> None:
         self._release()

@@ -7,7 +7,8 @@ looked at again, for a minute; after that its writer has died, or has failed and
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,12 +23,12 @@ from temporal_state.runs._records import CLOSED, Step
 from temporal_state.runs._refs import RUN_FILE, STEPS_PER_OBJECT, RunLayout, RunRef
 from temporal_state.runs._step_reader import steps_of
 from temporal_state.runs._values import sizes_apart
-from temporal_state.runs.catalog import _sql
 from temporal_state.runs.catalog._feed import SKEW, Change, Feed, Place, minute
 from temporal_state.runs.catalog._link import CatalogMissingError, Link
 from temporal_state.runs.catalog._rows import row_of, tie_of
 from temporal_state.runs.catalog._seal import Seal
-from temporal_state.runs.catalog._writes import Batch, Seen, Waiting, versions, waiting, write
+from temporal_state.runs.catalog._standing import Standing, finish, move
+from temporal_state.runs.catalog._writes import Batch, Seen, Waiting, versions, write
 
 log = logging.getLogger("temporal_state")
 
@@ -37,7 +38,6 @@ AT_ONCE = 16
 ENTRIES_AT_ONCE = 64
 RUNS_AT_ONCE = 256
 LOOK_FOR = 60.0
-LOOKS_AT_ONCE = 512
 MOVE_AFTER = timedelta(minutes=5)
 """The start of what is listed moves in such steps, so that few refreshes write anything."""
 ABSENT = timedelta(hours=12)
@@ -82,27 +82,49 @@ class Follower:
     def _objects(self) -> Objects:
         return Objects(self.engine)
 
-    async def follow(self) -> None:
-        """Take in all that the feed has named by now.
+    async def follow(self, known: Standing) -> bool:
+        """Take in all that the feed has named by now; return whether there was nothing to do.
+
+        Args:
+            known: How far the catalog has come.
 
         Raises:
-            CatalogMissingError: The catalog is not finished, or older than the feed.
+            CatalogMissingError: The catalog is older than the feed.
         """
-        since, cursors = await self.call(position)
-        now = datetime.now(UTC)
+        since, now = known.since, datetime.now(UTC)
         if since < minute(now - ABSENT) and since < await self.feed.floor():
             raise CatalogMissingError("the catalog has not followed for longer than the feed goes")
-        await self._look_again()
-        writers = await self.feed.writers(since)
-        for start in range(0, len(writers), AT_ONCE):
-            some = writers[start : start + AT_ONCE]
-            new = await asyncio.gather(*(self.feed.sequences(w, cursors.get(w, 0)) for w in some))
-            entries = [(w, n) for w, numbers in zip(some, new, strict=True) for n in numbers]
+        await self._look_again(known.waiting)
+        found = False
+        async for entries in self._new(known):
+            found = True
             for first in range(0, len(entries), ENTRIES_AT_ONCE):
                 await self._take(entries[first : first + ENTRIES_AT_ONCE])
-        moved = minute(now - SKEW)
-        if since < minute(now - SKEW - MOVE_AFTER):
+        late = _is_late(since, now)
+        if late:
+            moved = minute(now - SKEW)
             await self.call(lambda link: move(link, moved))
+        return not (known.waiting or found or late)
+
+    async def has_nothing_after(self, known: Standing) -> bool:
+        """Return whether nothing was named since a catalog that waited for nothing was followed."""
+        if _is_late(known.since, datetime.now(UTC)):
+            return False
+        async with aclosing(self._new(known)) as new:
+            async for _ in new:
+                return False
+        return True
+
+    async def _new(self, known: Standing) -> AsyncGenerator[Sequence[tuple[str, int]], None]:
+        """Yield the entries that are new, those of some writers at once."""
+        writers = await self.feed.writers(known.since)
+        for start in range(0, len(writers), AT_ONCE):
+            some = writers[start : start + AT_ONCE]
+            after = [known.cursors.get(writer, 0) for writer in some]
+            new = await asyncio.gather(*map(self.feed.sequences, some, after))
+            entries = [(w, n) for w, numbers in zip(some, new, strict=True) for n in numbers]
+            if entries:
+                yield entries
 
     async def walk(self, progress: Callable[[int], None] | None) -> None:
         """Take in all runs there are, into a catalog that has none yet."""
@@ -124,10 +146,9 @@ class Follower:
                 break
         await self.call(finish)
 
-    async def _look_again(self) -> None:
+    async def _look_again(self, waiting: Sequence[Waiting]) -> None:
         now = time.time()
-        known = await self.call(lambda link: waiting(link, LOOKS_AT_ONCE))
-        due = [one for one in known if one.again <= now or self.feed.is_written(one.place)]
+        due = [one for one in waiting if one.again <= now or self.feed.is_written(one.place)]
         await self._see(_by_run(due), {})
 
     async def _take(self, entries: Sequence[tuple[str, int]]) -> None:
@@ -208,26 +229,8 @@ class Follower:
         return list(await asyncio.gather(*map(one, work)))
 
 
-def position(link: Link) -> tuple[str, dict[str, int]]:
-    with link.reading():
-        found = dict(link.rows(_sql.GET_POSITION))
-        if found.get("schema") != str(_sql.SCHEMA) or "built" not in found:
-            raise CatalogMissingError("the catalog was never finished, or by another version")
-        return found["since"], dict(link.rows(_sql.GET_CURSORS, (found["since"],)))
-
-
-def move(link: Link, since: str) -> None:
-    with link.writing():
-        link.run(_sql.RAISE_META, ("since", since))
-        link.run(_sql.DROP_CURSORS, (since,))
-
-
-def finish(link: Link) -> None:
-    for statement in _sql.INDEXES:
-        link.run(statement)
-    link.analyze(quickly=False)
-    with link.writing():
-        link.run(_sql.SET_META, ("built", minute(datetime.now(UTC))))
+def _is_late(since: str, now: datetime) -> bool:
+    return since < minute(now - SKEW - MOVE_AFTER)
 
 
 def _by_run(changes: Iterable[Waiting]) -> list[_Look]:

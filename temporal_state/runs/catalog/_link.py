@@ -20,6 +20,10 @@ class CatalogDamagedError(CatalogMissingError):
     """The database is not what was written."""
 
 
+class CatalogReplacedError(Exception):
+    """The database is not the one that was followed; it is asked again."""
+
+
 class Link(Protocol):
     """A connection."""
 

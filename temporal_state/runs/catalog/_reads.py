@@ -11,6 +11,8 @@ from temporal_state.runs.catalog._rows import HOUR, LEVELS, Sums, column
 from temporal_state.runs.catalog._select import FIRST, INDEXED, LAST, Filter, Part, select
 
 FEW = 2000
+OF_RUNS = ("status", "type", "child")
+OF_STEPS = ("step", "step", "step")
 DAY = 24 * HOUR
 
 
@@ -111,8 +113,7 @@ def step_statistics(
     with link.reading():
         found: dict[tuple[str, str, str], Sums] = {}
         first, end = _up(since, HOUR, down=True), _up(until, HOUR)
-        for level, start, stop in _pieces(first // HOUR, end // HOUR):
-            _add_tallies(link, found, (namespace, "step", level, start, stop))
+        _add_tallies(link, found, namespace, OF_STEPS, first, end)
     return [
         StepStats(step, seen, sums.number, _average(sums))
         for (_, step, seen), sums in sorted(found.items())
@@ -131,19 +132,20 @@ def _sums(link: Link, namespace: str, since: int, until: int) -> dict[tuple[str,
         _add_rows(link, found, namespace, since, first)
     if until < LAST:
         _add_rows(link, found, namespace, end, until)
-    for level, start, stop in _pieces(first // HOUR, end // HOUR):
-        for grp in ("status", "type", "child"):
-            _add_tallies(link, found, (namespace, grp, level, start, stop))
+    _add_tallies(link, found, namespace, OF_RUNS, first, end)
     return found
 
 
 def _add_tallies(
     link: Link,
     found: dict[tuple[str, str, str], Sums],
-    where: tuple[str, str, int, int, int],
+    namespace: str,
+    groups: tuple[str, str, str],
+    *window: int,
 ) -> None:
-    for name, status, *sums in link.rows(_sql.SUM_TALLIES, where):
-        _add(found, (where[1], name, status), Sums(*map(int, sums)))
+    for piece in _pieces(*map(_hours, window)):
+        for grp, name, status, *sums in link.rows(_sql.SUM_TALLIES, (namespace, *groups, *piece)):
+            _add(found, (grp, name, status), Sums(*map(int, sums)))
 
 
 def _add_rows(
@@ -169,12 +171,23 @@ def _pieces(first: int, end: int) -> Iterator[tuple[int, int, int]]:
         factor = LEVELS[level + 1] // LEVELS[level]
         inner_first, inner_end = -(-first // factor), end // factor
         if inner_first >= inner_end:
-            yield level, first, end
-            return
-        yield level, first, inner_first * factor
-        yield level, inner_end * factor, end
+            break
+        if first < inner_first * factor:
+            yield level, first, inner_first * factor
+        if inner_end * factor < end:
+            yield level, inner_end * factor, end
         first, end = inner_first, inner_end
-    yield len(LEVELS) - 1, first, end
+    else:
+        level = len(LEVELS) - 1
+    if first < end:
+        yield level, first, end
+
+
+def _hours(time: int) -> int:
+    """Return the number of an hour; of no time at all, one where the widest buckets meet."""
+    if FIRST + HOUR < time < LAST - HOUR:
+        return time // HOUR
+    return time // LEVELS[-1] * (LEVELS[-1] // HOUR)
 
 
 def _up(time: int, width: int, *, down: bool = False) -> int:

@@ -123,10 +123,10 @@ DELETE_UNREADABLE = "DELETE FROM unreadable WHERE place = ?"
 COUNT_UNREADABLE = "SELECT COUNT(*) FROM unreadable"
 
 SUM_TALLIES = (
-    "SELECT name, status, SUM(number), SUM(closed), SUM(micros), SUM(checkpoints), SUM(timed), "
-    "SUM(writing), SUM(bytes) FROM tallies "
-    "WHERE namespace = ? AND grp = ? AND level = ? AND bucket >= ? AND bucket < ? "
-    "GROUP BY name, status"
+    "SELECT grp, name, status, SUM(number), SUM(closed), SUM(micros), SUM(checkpoints), "
+    "SUM(timed), SUM(writing), SUM(bytes) FROM tallies "
+    "WHERE namespace = ? AND grp IN (?, ?, ?) AND level = ? AND bucket >= ? AND bucket < ? "
+    "GROUP BY grp, name, status"
 )
 SUM_RUNS = (
     "SELECT workflow_type, status, CASE WHEN parent IS NULL THEN 0 ELSE 1 END, COUNT(*), "
