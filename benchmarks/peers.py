@@ -21,7 +21,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks._table import ROUNDS, Goal, Missing, Row, clocked, speed_ratios
+from benchmarks._spent import compared
+from benchmarks._table import ROUNDS, Goal, Missing, Row
 from benchmarks.catalog import build
 from benchmarks.storage import DOCUMENT
 from temporal_state import StateBackend
@@ -157,14 +158,14 @@ async def documents(ours: Ours, peer: Flujo | LangGraph, *, short: bool) -> Sequ
     rounds, size = (1, 32) if short else (ROUNDS, 256)
     settings = await peer.settings()
     works = [
-        ("durable save, one writer", Goal(1.5), _saves(1, size)),
-        ("durable saves, 64 writers", Goal(3), _saves(WRITERS, 2 * size)),
-        ("load", Goal(5), _loads(size)),
+        ("durable save, one writer", Goal(1.5), _saves(1, size), size),
+        ("durable saves, 64 writers", Goal(3), _saves(WRITERS, 2 * size), 2 * size),
+        ("load", Goal(5), _loads(size), size),
     ]
     found = []
-    for name, goal, work in works:
-        values, note = await speed_ratios(
-            rounds, clocked(lambda w=work: w(ours)), clocked(lambda w=work: w(peer))
+    for name, goal, work, count in works:
+        values, note = await compared(
+            rounds, lambda w=work: w(ours), lambda w=work: w(peer), (count, count)
         )
         figure = f"{name}, times as fast as {peer.name}"
         found.append(Row(figure, peer.name, goal, values, note=f"{note}; theirs with {settings}"))
@@ -207,21 +208,25 @@ async def runs(folder: str, *, short: bool) -> Sequence[Row]:
     await flujo.fill(number)
     await build(number, url, None)
 
-    def repeated(question: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[float]]:
+    def repeated(question: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
         async def work() -> None:
             for _ in range(times):
                 await question()
 
-        return clocked(work)
+        return work
 
     async with StateBackend.open(url) as backend:
-        listed = await speed_ratios(
+        listed = await compared(
             rounds,
             repeated(lambda: backend.runs.list(status="failed", limit=PAGE)),
             repeated(lambda: flujo.backend.list_workflows(status="failed", limit=PAGE)),
+            (times, times),
         )
-        counted = await speed_ratios(
-            rounds, repeated(backend.runs.stats), repeated(flujo.backend.get_workflow_stats)
+        counted = await compared(
+            rounds,
+            repeated(backend.runs.stats),
+            repeated(flujo.backend.get_workflow_stats),
+            (times, times),
         )
     await flujo.backend.close()
     where = f"at {number:,} runs"

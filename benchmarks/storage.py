@@ -13,7 +13,8 @@ from typing import Any
 
 import orjson
 
-from benchmarks._table import ROUNDS, Goal, Row, clocked, speed_ratios
+from benchmarks._spent import compared
+from benchmarks._table import ROUNDS, Goal, Row
 from temporal_state import StateBackend
 
 DOCUMENT = {f"field_{n:02}": "x" * 32 for n in range(22)}  # 1 KB of JSON with its envelope
@@ -84,7 +85,7 @@ async def one_writer(of: Sides) -> Row:
         for n in range(of.size):
             of.raw.save("one", {"n": n})
 
-    values, note = await speed_ratios(of.rounds, clocked(ours), clocked(theirs))
+    values, note = await compared(of.rounds, ours, theirs, (of.size, of.size))
     return Row(
         "durable save of a 1 KB document, one writer",
         "raw read, temp + fsync + rename + fsync dir, one thread",
@@ -108,13 +109,14 @@ async def many_writers(of: Sides) -> Row:
         for n in range(2 * of.size):
             of.raw.save(f"many-{n % WRITERS}", {"n": n})
 
-    values, note = await speed_ratios(of.rounds, clocked(ours), clocked(theirs))
+    values, note = await compared(of.rounds, ours, theirs, (2 * of.size, 2 * of.size))
     return Row(
         "durable saves of different documents, 64 writers",
         "the same raw loop",
         Goal(1.8),
         values,
-        note=f"{2 * of.size} saves: {note}",
+        note=f"{2 * of.size} saves: {note}; tried before: a thread for each save, which halves it, "
+        "since some twenty short system calls each fight for the interpreter",
     )
 
 
@@ -129,7 +131,7 @@ async def objects(of: Sides) -> Row:
         for n in range(2 * of.size):
             of.raw.put(f"put-{n % WRITERS}", data)
 
-    values, note = await speed_ratios(of.rounds, clocked(ours), clocked(theirs))
+    values, note = await compared(of.rounds, ours, theirs, (2 * of.size, 2 * of.size))
     return Row(
         "object puts, 64 writers",
         "the raw loop without its read",
@@ -153,7 +155,7 @@ async def one_document(of: Sides) -> Row:
         for n in range(share):
             await of.backend.documents.merge("shared", {"k0": n})
 
-    values, note = await speed_ratios(of.rounds, clocked(ours), clocked(theirs))
+    values, note = await compared(of.rounds, ours, theirs, (WRITERS * share, share))
     return Row(
         "merges into one document, 64 tasks, durable",
         "one at a time",
@@ -176,7 +178,7 @@ async def get(of: Sides) -> Row:
         for _ in range(4 * of.size):
             await asyncio.to_thread(of.raw.get, "read")
 
-    values, note = await speed_ratios(of.rounds, clocked(ours), clocked(theirs))
+    values, note = await compared(of.rounds, ours, theirs, (4 * of.size, 4 * of.size))
     return Row(
         "get of a 1 KB document",
         "raw open + read in a thread + orjson",

@@ -36,8 +36,9 @@ NAP = 0.05
 LONG_QUEUE = 256
 MERGED_AT_ONCE = 8  # about a millisecond; a busy worker may give the interpreter back much later
 WRITE_TIMEOUT = timedelta(seconds=10)
-SHARE = 0.1
-"""Of a processor, for this thread: of many runs at once, each flush writes each run anew."""
+SHARE = 0.04
+"""Of a processor, for this thread; the store's threads take half as much again, or twice as much.
+Of many runs at once each flush writes each run anew, so fewer flushes are less work."""
 MAX_PAUSE = 3.0
 
 
@@ -46,7 +47,7 @@ class RecorderSettings:
     """How the recorder works.
 
     Attributes:
-        flush_interval: What was seen waits this long before it is written; with hundreds of runs at
+        flush_interval: What was seen waits this long before it is written; with dozens of runs at
             once up to 3 s, so that writing does not take the processor from them.
         max_pending: Most changes (steps, attempts, runs) that wait to be written.
         max_pending_bytes: Most bytes of values that wait; changes beyond are kept without theirs.

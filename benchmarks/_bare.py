@@ -1,0 +1,58 @@
+"""What no interceptor can do without: the least that tells an activity which call it is.
+
+It keeps nothing. What it costs, everything costs that stands beside activities.
+"""
+
+from typing import Any
+
+from temporalio.api.common.v1 import Payload
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
+    StartActivityInput,
+    StartLocalActivityInput,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
+)
+from temporalio.workflow import ActivityHandle
+
+HEADER = Payload(metadata={"encoding": b"json/plain"}, data=b'"%s"' % (b"x" * 200))
+
+
+def bare(_root: str) -> SimplePlugin:
+    """Return a plugin that writes a header into each call, looks for it, and does nothing else."""
+    return SimplePlugin("bare", interceptors=[_Bare()])
+
+
+class _Bare(Interceptor):
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Activity(next)
+
+    def workflow_interceptor_class(
+        self, input: WorkflowInterceptorClassInput
+    ) -> type[WorkflowInboundInterceptor]:
+        return _Inbound
+
+
+class _Activity(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        assert "bare" in input.headers
+        return await self.next.execute_activity(input)
+
+
+class _Inbound(WorkflowInboundInterceptor):
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(_Outbound(outbound))
+
+
+class _Outbound(WorkflowOutboundInterceptor):
+    def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:
+        input.headers = {**input.headers, "bare": HEADER}
+        return super().start_activity(input)
+
+    def start_local_activity(self, input: StartLocalActivityInput) -> ActivityHandle[Any]:
+        input.headers = {**input.headers, "bare": HEADER}
+        return super().start_local_activity(input)
