@@ -6,7 +6,7 @@ from temporalio import workflow
 
 # So that the sandbox takes the package as it is, also on a worker without the plugin.
 with workflow.unsafe.imports_passed_through():
-    from temporal_state import errors, state
+    from temporal_state import errors
     from temporal_state._lazy import lazily
     from temporal_state.errors import (
         BatchError,
@@ -33,9 +33,9 @@ with workflow.unsafe.imports_passed_through():
         TransactionConflictError,
         VersionConflictError,
     )
-    from temporal_state.state import StateStore, build_state_store_path
 
 if TYPE_CHECKING:
+    from temporal_state import state
     from temporal_state._default import configure
     from temporal_state.backend import StateBackend
     from temporal_state.documents import (
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         SystemValue,
     )
     from temporal_state.runs import Checkpoint, Retention, Run, RunRef, Source, Step
+    from temporal_state.state import StateStore, build_state_store_path
     from temporal_state.storage import Compressed, ObjectStore, Transform, open_store
     from temporal_state.temporal import (
         CodecTransform,
@@ -80,6 +81,7 @@ else:
                 "SystemValue"
             ),
             "runs": "Checkpoint Retention Run RunRef Source Step",
+            "state": "state StateStore build_state_store_path",
             "storage": "Compressed ObjectStore Transform open_store",
             "temporal": (
                 "CodecTransform Freshness MaintenanceSchedule Reconcile Reconciliation "

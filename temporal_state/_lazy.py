@@ -19,7 +19,8 @@ def lazily(
 
     Args:
         package: Its name.
-        names_of: Names, separated by spaces, by the module in the package that has them.
+        names_of: Names, separated by spaces, by the module in the package that has them; a module
+            may have its own name.
         within: Holds while a module is imported.
     """
     homes = {name: module for module, names in names_of.items() for name in names.split()}
@@ -29,6 +30,6 @@ def lazily(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         with within():
             module = __import__(f"{package}.{homes[name]}", fromlist=[name])
-        return getattr(module, name)
+        return module if name == homes[name] else getattr(module, name)
 
     return find

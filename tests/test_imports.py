@@ -16,7 +16,7 @@ LIGHT = """
 import sys
 import temporalio.client, temporalio.worker, temporalio.workflow
 before = set(sys.modules)
-import temporal_state
+{statement}
 print(*sorted(set(sys.modules) - before))
 """
 SANDBOXED = """
@@ -67,8 +67,16 @@ def output_of(program: str) -> str:
     return done.stdout
 
 
-def test_an_import_brings_no_backend_and_nothing_heavy():
-    brought = output_of(LIGHT).split()
+def test_the_package_itself_brings_only_its_errors():
+    brought = set(output_of(LIGHT.format(statement="import temporal_state")).split())
+    assert brought == {"temporal_state", "temporal_state._lazy", "temporal_state.errors"}
+
+
+@pytest.mark.parametrize(
+    "statement", ["from temporal_state import state", "import temporal_state; temporal_state.state"]
+)
+def test_what_workflow_code_imports_brings_no_backend_and_nothing_heavy(statement):
+    brought = output_of(LIGHT.format(statement=statement)).split()
     assert "temporal_state.state" in brought
     heavy = {"aiofiles", "ctypes", "sqlite3", "pydantic.main", "temporal_state.backend"}
     assert not heavy & set(brought)
