@@ -10,16 +10,15 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import orjson
 
+from benchmarks._flushes import patch
+from benchmarks._generated import build, records
 from benchmarks._table import ROUNDS, Goal, Row, clocked, in_turns, in_words, ratios
-from benchmarks.catalog import build, records
 from benchmarks.storage import DOCUMENT
 from temporal_state import StateBackend
-from temporal_state.documents import to_text
-from temporal_state.runs import Patch, RunRef, chunk_of
+from temporal_state.runs import RunRef
 from temporal_state.runs._refs import RunLayout
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -93,66 +92,6 @@ async def reading(folder: str, rounds: int, steps: int) -> AsyncIterator[Row]:
     ):
         note = f"{READS} reads: {in_words(ours, theirs)}"
         yield Row(figure, against, Goal(1.5, "less"), ratios(ours, theirs), note=note)
-
-
-def patch(ref: RunRef, start: int, steps: int) -> Patch:
-    """Return what a worker tells of some steps after ``start``, closed with small results."""
-    numbers = range(start + 1, start + steps + 1)
-    time = to_text(NOW)
-    value = {"encoding": "json/plain", "text": "1"}
-    header = {
-        "kind": "workflow",
-        "namespace": ref.namespace,
-        "workflow_id": ref.workflow_id,
-        "run_id": ref.run_id,
-        "workflow_type": "Import",
-        "task_queue": "queue",
-        "attempt": 1,
-        "chain": ref.run_id,
-        "original": ref.run_id,
-        "started": time,
-        "updated": time,
-        "seen": time,
-        "status": "running",
-        "confirmed": False,
-        "ended": None,
-        "open": [],
-        "worker": "w",
-        "clock": 6 * (start + steps),
-        "synced": 6 * (start + steps),
-        "step_count": start + steps,
-        "counts": {"completed": start + steps},
-        "checkpoints": [],
-        "input": [],
-        "lost": 0,
-    }
-    return Patch(
-        ref,
-        header,
-        {n: {"call": call(n, time), "end": end(n, time, value)} for n in numbers},
-        {key_of(n): attempt(n, time) for n in numbers},
-    )
-
-
-def call(n: int, time: str) -> dict[str, Any]:
-    """Return the call of a step."""
-    shared = {"kind": "activity", "name": "nothing", "id": str(n), "time": time}
-    return {**shared, "key": key_of(n), "clock": 6 * n, "part": chunk_of(n)}
-
-
-def attempt(n: int, time: str) -> dict[str, Any]:
-    """Return the attempt of a step."""
-    return {"attempt": 1, "status": "completed", "started": time, "part": chunk_of(n)}
-
-
-def end(n: int, time: str, value: dict[str, Any]) -> dict[str, Any]:
-    """Return the end of a step."""
-    return {"status": "completed", "result": value, "time": time, "clock": 6 * n + 5}
-
-
-def key_of(n: int) -> str:
-    """Return the key of a step."""
-    return f"{n:032x}"
 
 
 def fill(root: str, number: int) -> None:

@@ -21,9 +21,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks._generated import build
 from benchmarks._spent import compared
 from benchmarks._table import ROUNDS, Goal, Missing, Row
-from benchmarks.catalog import build
 from benchmarks.storage import DOCUMENT
 from temporal_state import StateBackend
 
