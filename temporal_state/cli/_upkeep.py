@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from enum import Enum
 from functools import partial
 from typing import Annotated
 
@@ -22,11 +23,19 @@ from temporal_state.cli._session import Session, perform
 from temporal_state.cli._text import duration_text, short, time_text
 from temporal_state.errors import NotRecordedError
 from temporal_state.runs import CLOSED, Retention
-from temporal_state.temporal import MaintenanceSchedule, Reconcile, Reconciliation
+from temporal_state.temporal import MaintenanceSchedule, Reconcile, Reconciliation, Recording
 from temporal_state.temporal import reconcile as reconcile_runs
 
 ScheduleId = Annotated[str, typer.Option("--id", help="The schedule's id.")]
 DEFAULT_ID = "temporal-state-maintenance"
+
+
+class Captured(Enum):
+    """What is kept of values, as ``Recording.capture`` says it."""
+
+    NONE = "none"
+    RESULTS = "results"
+    ALL = "all"
 
 
 def register(app: typer.Typer) -> None:
@@ -59,8 +68,15 @@ def reconcile(
         10.0
     ),
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 1000,
+    capture: Annotated[
+        Captured,
+        typer.Option(help="What is kept of values that only the history has; results, or all."),
+    ] = Captured.NONE,
 ) -> None:
-    """Make the records of runs say what Temporal says of them."""
+    """Make the records of runs say what Temporal says of them.
+
+    What the workers' plugin keeps of values, and what it redacts, is not known here.
+    """
 
     async def work(session: Session) -> None:
         client = await session.client()
@@ -83,6 +99,7 @@ def reconcile(
                     calls_per_second=calls_per_second,
                     limit=limit,
                     missing=missing,
+                    recording=Recording(capture=capture.value),
                     progress=note,
                 )
             except asyncio.CancelledError:

@@ -127,6 +127,9 @@ class HeaderFilling:
         outcome: Json = {"result": None, "error": None}
         if end is None:
             return outcome
+        known = None if self.record is None else self.record.status
+        if self.settings.capture == "none" and known == end.status:
+            return {}  # a worker has told this end, with what it keeps of values
         if end.result is not None and self.settings.keeps("result"):
             payload = await self.decoder.one(end.result, context)
             outcome["result"] = captured("result", payload, self.settings.limit)

@@ -100,6 +100,22 @@ async def test_a_record_that_still_says_running_is_told_after_resuming(on_dev, c
     await on_dev.client.get_workflow_handle(handle.id).terminate()
 
 
+async def test_a_history_gives_no_value_to_a_record_unless_it_is_asked_for(on_dev, cli, at):
+    broken.clear()
+    on_dev.options |= {"workflow_runner": UnsandboxedWorkflowRunner(), "plugins": []}
+    async with on_dev.worker(Parts, activities=[part]):
+        for options, kept in (((), None), (("--capture", "results"), '"a done"')):
+            handle = await on_dev.start(Parts.run, ["a"])
+            await handle.result()
+            await cli("reconcile", handle.id, *options, *at)
+            (step,) = await on_dev.backend.runs.steps(handle.id)
+            run = await on_dev.backend.runs.get(handle.id)
+            assert (run.status, step.status) == ("completed", "completed")
+            assert (step.result and step.result.data.decode()) == kept
+            assert bool(run.input) == bool(run.result) == bool(kept)
+    await cli("reconcile", "--capture", "some", *at, code=2)
+
+
 async def test_all_that_failed_is_recovered_after_it_was_asked(on_dev, cli, at):
     broken.add("b")
     on_dev.options["workflow_runner"] = UnsandboxedWorkflowRunner()

@@ -58,12 +58,13 @@ async def waiting(runner, handle):
     await until(failed)
 
 
-async def settled_twice(runner, *only):
+async def settled_twice(runner, *only, **options):
     """Reconcile, and show that doing it again changes nothing."""
-    result = await reconcile(runner.client, runner.backend, *only, calls_per_second=1000)
+    options["calls_per_second"] = 1000
+    result = await reconcile(runner.client, runner.backend, *only, **options)
     assert result.errors == []
     before = files(runner.backend)
-    again = await reconcile(runner.client, runner.backend, *only, calls_per_second=1000)
+    again = await reconcile(runner.client, runner.backend, *only, **options)
     assert (again.changed, files(runner.backend)) == ([], before)
     return result
 
@@ -97,15 +98,20 @@ async def test_a_run_that_timed_out_is_recorded_so(on_dev, which):
     assert (run.status, run.error.type) == ("timed_out", "TimeoutError")
 
 
-@pytest.mark.parametrize("how", ["max_cached_workflows", "disable_safe_workflow_eviction"])
-async def test_an_end_that_no_eviction_confirmed_is_confirmed(on_dev, how):
+@pytest.mark.parametrize(
+    ("how", "capture"),
+    [("max_cached_workflows", "none"), ("disable_safe_workflow_eviction", "results")],
+)
+async def test_an_end_that_no_eviction_confirmed_is_confirmed_with_what_the_worker_kept(
+    on_dev, how, capture
+):
     options = {how: 0 if how == "max_cached_workflows" else True}
     async with worker(on_dev, **options):
         handle = await on_dev.start(Continues.run, 0)
         await handle.result()
     before = await on_dev.backend.runs.get(handle.id)
     steps = shown(await on_dev.backend.runs.steps(handle.id))
-    await settled_twice(on_dev)
+    await settled_twice(on_dev, recording=Recording(capture=capture))
     run = await agreed(on_dev.client, on_dev.backend, handle.id)
     assert (run.status, run.result, run.counts) == ("completed", before.result, before.counts)
     assert run.result.json() == "done"

@@ -16,11 +16,14 @@ from temporal_state import (
     InvalidValueError,
     NotRecordedError,
     Recording,
+    StateBackend,
     StatePlugin,
     _default,
     state,
 )
+from temporal_state.documents import Caller
 from temporal_state.errors import TooLargeError
+from temporal_state.temporal.requests import FailedRuns, GetStats, ListAudit, ListRuns, Scope
 
 SOON = timedelta(seconds=30)
 DAY = timedelta(days=1)
@@ -224,3 +227,33 @@ async def test_a_workflow_reconciles_and_resumes_others_once_each(on_dev):
         handle = on_dev.client.get_workflow_handle(failed.id)
         assert await handle.result() == name
         assert (await handle.describe()).run_id == new
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        (ListRuns(limit="many"), "limit='many'; give a whole number or nothing"),
+        (ListRuns(offset=True), "offset=True; give a whole number"),
+        (ListRuns(metadata=["env"]), r"metadata=\['env'\]; give an object or nothing"),
+        (ListRuns(status=["failed", 5]), "give a text or a list, each a text or nothing"),
+        (ListRuns(workflow_type=7), "workflow_type=7; give a text"),
+        (FailedRuns(within_seconds="1 d"), "within_seconds='1 d'; give a number"),
+        (GetStats(since=5), "since=5; give a text"),
+        (ListAudit(limit=None), "limit=None; give a whole number"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else value.operation,
+)
+async def test_a_question_with_a_value_of_another_type_is_refused_by_its_name(asked, named):
+    async with StateBackend.open("memory://") as backend:
+        with pytest.raises(InvalidValueError, match=named):
+            await asked.perform(Scope(backend, Caller(NOON), None))
+
+
+async def test_a_fault_of_ours_is_not_taken_for_one_of_the_question(monkeypatch):
+    async def faulty(_: Any, **__: Any) -> None:
+        raise TypeError("a fault")
+
+    async with StateBackend.open("memory://") as backend:
+        monkeypatch.setattr(type(backend.runs), "list", faulty)
+        with pytest.raises(TypeError, match="a fault"):
+            await ListRuns().perform(Scope(backend, Caller(NOON), None))

@@ -1,8 +1,21 @@
 """What all requests have in common, and what they are performed on."""
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    TypeVar,
+    Union,
+    cast,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from temporal_state.documents import Caller, dumps, from_text
 from temporal_state.errors import ContextError, InvalidValueError, TooLargeError
@@ -141,6 +154,53 @@ def time_in(text: str, name: str) -> datetime:
         return from_text(text)
     except (TypeError, ValueError, AttributeError) as error:
         raise InvalidValueError(f"{name}={text!r} is no time; give one of RFC 3339") from error
+
+
+def check_types(asked: "Request") -> None:
+    """Refuse a request with a value of another type than its field has.
+
+    Workflows of any language give what they like, and what is not looked at here is a fault of ours
+    wherever it is met.
+
+    Raises:
+        InvalidValueError: One has.
+    """
+    hints = get_type_hints(type(asked))
+    for field in fields(cast("Any", asked)):
+        value = getattr(asked, field.name)
+        if not _is_of(hints[field.name], value):
+            raise InvalidValueError(
+                f"{asked.operation} takes no {field.name}={value!r}; give "
+                f"{_in_words(hints[field.name])}"
+            )
+
+
+def _is_of(kind: Any, value: Any) -> bool:
+    origin, among = get_origin(kind), get_args(kind)
+    if origin in {Union, UnionType}:
+        return any(_is_of(one, value) for one in among)
+    if origin is Sequence:
+        several = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
+        return several and all(_is_of(among[0], item) for item in value)
+    if kind in {int, float}:
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    return isinstance(value, origin or kind)
+
+
+def _in_words(kind: Any) -> str:
+    origin, among = get_origin(kind), get_args(kind)
+    if origin in {Union, UnionType}:
+        return " or ".join(map(_in_words, among))
+    return f"a list, each {_in_words(among[0])}" if origin is Sequence else _WORDS[origin or kind]
+
+
+_WORDS: Mapping[Any, str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    Mapping: "an object",
+    NoneType: "nothing",
+}
 
 
 class Request:

@@ -7,7 +7,7 @@ from typing import Any
 
 from temporal_state.errors import InvalidValueError
 from temporal_state.runs import Listed, RunPage, to_plain
-from temporal_state.temporal.requests._base import Request, Scope, request, time_in
+from temporal_state.temporal.requests._base import Request, Scope, check_types, request, time_in
 
 TIMES = ("since", "until", "ended_since", "ended_until")
 DAY = 24 * 3600.0
@@ -41,15 +41,9 @@ class Question(Request):
 
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
+        check_types(self)
         method = getattr(scope.backend.runs, self.operation.removeprefix("runs."))
-        try:
-            found = await method(**self.arguments(scope))
-        except TypeError as error:
-            raise InvalidValueError(
-                f"{self.operation} cannot be asked so ({error}); give its fields the values that "
-                "the arguments of its method of Runs have"
-            ) from error
-        return fitting(scope, found, self.operation)
+        return fitting(scope, await method(**self.arguments(scope)), self.operation)
 
 
 def to_duration(seconds: Any, name: str) -> timedelta | None:
@@ -191,6 +185,7 @@ class ListAudit(Request):
 
     async def perform(self, scope: Scope) -> Any:
         """See base class."""
+        check_types(self)
         found = await scope.backend.audit.list(
             since=None if self.since is None else time_in(self.since, "since"),
             until=None if self.until is None else time_in(self.until, "until"),
