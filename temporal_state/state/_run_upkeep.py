@@ -12,6 +12,7 @@ from temporal_state.temporal.requests import (
     Cleanup,
     DeleteRun,
     FailStale,
+    FoldFeed,
     IsFresh,
     Reconciled,
     RecoverRuns,
@@ -66,6 +67,11 @@ async def cleanup(
 async def fail_stale(*, older_than: timedelta, **more: Any) -> int:
     """Let runs by hand without news have failed; return how many. See `Maintenance.fail_stale`."""
     return int(await perform_here(FailStale(older_than_seconds=to_plain(older_than), **more)))
+
+
+async def fold_feed(*, older_than: timedelta = timedelta(days=7)) -> int:
+    """Drop what the feed said of changes long ago; return how many. See `Runs.fold_feed`."""
+    return int(await perform_here(FoldFeed(older_than_seconds=to_plain(older_than))))
 
 
 async def reconcile(

@@ -13,9 +13,16 @@ from typing import Any
 from temporal_state.documents import Page, check_id, packed, unpacked
 from temporal_state.state._context import perform_here
 from temporal_state.state._store import seconds
-from temporal_state.temporal.requests import KeyDelete, KeyExists, KeyGet, KeyList, KeySet
+from temporal_state.temporal.requests import (
+    KeyDelete,
+    KeyExists,
+    KeyExpire,
+    KeyGet,
+    KeyList,
+    KeySet,
+)
 
-__all__ = ["delete", "exists", "get", "list", "set"]
+__all__ = ["delete", "exists", "expire", "get", "list", "set"]
 
 
 async def set(name: str, value: Any, *, ttl: timedelta | None = None) -> None:
@@ -43,3 +50,8 @@ async def list(prefix: str = "", *, limit: int = 100, cursor: str | None = None)
     """Return the names that start with ``prefix``, a page at a time; see `Keys.list`."""
     page = await perform_here(KeyList(prefix, limit, cursor))
     return Page(page["ids"], page["cursor"])
+
+
+async def expire(*, limit: int = 1000) -> int:
+    """Take away the values of keys that have expired; return how many. See `Keys.expire`."""
+    return int(await perform_here(KeyExpire(limit)))

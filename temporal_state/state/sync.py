@@ -179,6 +179,11 @@ class keys:  # noqa: N801 it stands for a module
         return call(state.keys.delete(name))
 
     @staticmethod
+    def expire(*, limit: int = 1000) -> int:
+        """See `state.keys.expire`."""
+        return call(state.keys.expire(limit=limit))
+
+    @staticmethod
     def list(prefix: str = "", *, limit: int = 100, cursor: str | None = None) -> Page:
         """See `state.keys.list`."""
         return call(state.keys.list(prefix, limit=limit, cursor=cursor))

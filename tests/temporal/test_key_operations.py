@@ -89,7 +89,8 @@ class Expiring:
         await workflow.sleep(timedelta(minutes=59))
         still = await self.look(id)
         await workflow.sleep(timedelta(minutes=2))
-        return [before, still, await self.look(id)]
+        taken_away = [await state.keys.expire(), await state.keys.expire()]
+        return [before, still, await self.look(id), taken_away]
 
     async def look(self, id: str) -> list:
         names = [f"{id}-workflow", f"{id}-activity"]
@@ -114,9 +115,10 @@ async def get_key(name: str) -> int | None:
 async def test_a_key_expires_when_temporals_clock_says_so(on_skipping):
     id = uuid.uuid4().hex
     async with on_skipping.worker(Expiring, activities=[set_key, get_key]):
-        before, still, after = await on_skipping.run(Expiring.run, id)
+        before, still, after, taken_away = await on_skipping.run(Expiring.run, id)
     assert before == still == [[1, 2], [1, 2], 2]
     assert after == [[None, None], [None, None], 0]
+    assert taken_away == [2, 0]
 
 
 @activity.defn

@@ -124,8 +124,7 @@ NOT_OVER_TEMPORAL = {
         "mark_unknown",
         "keep_checkpoint",
         "add_spans",
-        "fold_feed",
-        "reindex",
+        "reindex",  # of the machine on which it is called
         "stats_sync",
         "in_use",
         "hold",

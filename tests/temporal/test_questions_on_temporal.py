@@ -70,6 +70,7 @@ async def asks(id: str) -> dict[str, Any]:
         "trimmed": await runs.trim_checkpoints(f"{id}-a", keep=1),
         "stale": await runs.fail_stale(older_than=DAY),
         "old": await runs.cleanup(older_than={"completed": DAY}, dry_run=True),
+        "folded": await runs.fold_feed(),
         "gone": await runs.cleanup(older_than={"completed": DAY}, actor=id),
     }
     deleted = await runs.delete(f"{id}-b", actor=id)
@@ -101,6 +102,7 @@ def expected(id: str) -> dict[str, Any]:
         "trimmed": 2,
         "stale": 1,
         "old": 1,
+        "folded": 0,
         "gone": 1,
         "deleted": [f"{id}2", "failed", None],
         "audit": [f"{id}1", f"{id}2"],

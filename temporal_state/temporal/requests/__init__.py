@@ -38,6 +38,7 @@ from temporal_state.temporal.requests._keys import (
     DeleteExecutionState,
     KeyDelete,
     KeyExists,
+    KeyExpire,
     KeyGet,
     KeyList,
     KeySet,
@@ -75,7 +76,13 @@ from temporal_state.temporal.requests._snapshots import (
     RestoreSnapshot,
 )
 from temporal_state.temporal.requests._transactions import Commit, Look
-from temporal_state.temporal.requests._upkeep import Cleanup, DeleteRun, FailStale, TrimCheckpoints
+from temporal_state.temporal.requests._upkeep import (
+    Cleanup,
+    DeleteRun,
+    FailStale,
+    FoldFeed,
+    TrimCheckpoints,
+)
 
 REQUESTS: tuple[type[Request], ...] = (
     Get,
@@ -98,6 +105,7 @@ REQUESTS: tuple[type[Request], ...] = (
     KeyList,
     KeySet,
     KeyDelete,
+    KeyExpire,
     SystemGet,
     SystemSet,
     DeleteExecutionState,
@@ -122,6 +130,7 @@ REQUESTS: tuple[type[Request], ...] = (
     TrimCheckpoints,
     Cleanup,
     FailStale,
+    FoldFeed,
     Reconciled,
     IsFresh,
     Resume,
@@ -164,6 +173,7 @@ __all__ = [
     "FailStale",
     "FailedRuns",
     "Finish",
+    "FoldFeed",
     "Get",
     "GetDocument",
     "GetHistory",
@@ -178,6 +188,7 @@ __all__ = [
     "IsFresh",
     "KeyDelete",
     "KeyExists",
+    "KeyExpire",
     "KeyGet",
     "KeyList",
     "KeySet",

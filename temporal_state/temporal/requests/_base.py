@@ -166,12 +166,12 @@ def check_types(asked: "Request") -> None:
         InvalidValueError: One has.
     """
     hints = get_type_hints(type(asked))
-    for field in fields(cast("Any", asked)):
-        value = getattr(asked, field.name)
-        if not _is_of(hints[field.name], value):
+    for one in fields(cast("Any", asked)):
+        value = getattr(asked, one.name)
+        if not _is_of(hints[one.name], value):
             raise InvalidValueError(
-                f"{asked.operation} takes no {field.name}={value!r}; give "
-                f"{_in_words(hints[field.name])}"
+                f"{asked.operation} takes no {one.name}={value!r}; give "
+                f"{_in_words(hints[one.name])}"
             )
 
 

@@ -80,6 +80,25 @@ class KeyDelete(KeyRequest):
 
 
 @request
+class KeyExpire(Request):
+    """Take away the values of keys that have expired. Returns how many there were.
+
+    Attributes:
+        limit: At most that many, so that it ends in time; call it again until it returns less.
+    """
+
+    operation = "keys.expire"
+    changes = True
+    regular = True
+    lengthy = True
+    limit: int = 1000
+
+    async def perform(self, scope: Scope) -> Any:
+        """See base class."""
+        return await scope.backend.keys_for(scope.caller).expire(limit=self.limit)
+
+
+@request
 class KeyList(Request):
     """List the names of keys by prefix. Returns ``{"ids": [...], "cursor": ...}``."""
 

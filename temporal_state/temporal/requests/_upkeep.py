@@ -7,7 +7,7 @@ from typing import Any
 
 from temporal_state.errors import InvalidValueError
 from temporal_state.temporal.requests._base import Request, Scope, request
-from temporal_state.temporal.requests._questions import to_duration
+from temporal_state.temporal.requests._questions import DAY, to_duration
 from temporal_state.temporal.requests._runs import RunsRequest
 
 
@@ -133,3 +133,23 @@ class FailStale(Upkeep):
         return await scope.backend.maintenance.fail_stale(
             older_than=age, namespace=self.namespace or scope.namespace, dry_run=self.dry_run
         )
+
+
+@request
+class FoldFeed(Request):
+    """Drop what the feed said of changes long ago. Returns how many entries.
+
+    Attributes:
+        older_than_seconds: How long ago; at least a day.
+    """
+
+    operation = "runs.fold_feed"
+    changes = True
+    regular = True
+    lengthy = True
+    _: KW_ONLY
+    older_than_seconds: float = 7 * DAY
+
+    async def perform(self, scope: Scope) -> Any:
+        """See base class."""
+        return await scope.backend.runs.fold_feed(_age(self.older_than_seconds))
