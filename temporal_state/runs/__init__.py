@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from temporal_state.runs._deletion import DeletedRun
     from temporal_state.runs._diff import CheckpointDiff
     from temporal_state.runs._digest import digest, step_key
+    from temporal_state.runs._ended import EndedRuns
     from temporal_state.runs._evaluations import Evaluation
     from temporal_state.runs._listed import Listed
     from temporal_state.runs._maintenance import PARTS, Maintenance, Piece, Report
@@ -54,6 +55,7 @@ else:
             "_deletion": "DeletedRun",
             "_diff": "CheckpointDiff",
             "_digest": "digest step_key",
+            "_ended": "EndedRuns",
             "_evaluations": "Evaluation",
             "_listed": "Listed",
             "_maintenance": "PARTS Maintenance Piece Report",
@@ -87,6 +89,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointDiff",
     "DeletedRun",
+    "EndedRuns",
     "Evaluation",
     "Failure",
     "Feed",

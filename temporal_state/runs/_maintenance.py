@@ -20,6 +20,7 @@ from temporal_state.errors import (
     StateError,
     StoreError,
 )
+from temporal_state.runs._ended import EndedRuns
 from temporal_state.runs._records import Failure, Run
 from temporal_state.runs._retention import Retention
 from temporal_state.runs._store import Runs
@@ -27,6 +28,8 @@ from temporal_state.runs._store import Runs
 ACTOR = "maintenance"
 OPEN = frozenset({"scheduled", "started"})
 PIECE = 1000
+MOMENT = timedelta(minutes=1)
+"""So old is what goes on its end, which workers do sooner, and may be doing."""
 REASONS = 3
 """So many of the runs that something could not be done with are named."""
 
@@ -253,7 +256,7 @@ class Maintenance:
                 return
 
     def _closed(self, retention: Retention) -> Mapping[str, Any]:
-        ages = retention.ages()
+        ages = {**retention.ages(), **dict.fromkeys(retention.on_end, MOMENT)}
         return {
             "status": sorted(ages),
             "ended_until": self._now() - min(ages.values()) + timedelta(microseconds=1),
@@ -329,14 +332,16 @@ class Maintenance:
         return await self._of_each(_running(retention), cursor, limit, do)
 
     async def runs_piece(self, retention: Retention, cursor: str | None, limit: int) -> Piece:
-        """Delete old runs."""
-        if not retention.ages():
+        """Delete old runs, and those that are not to be kept at all."""
+        if not (retention.ages() or retention.on_end):
             return Piece(0)
         in_use = await self.runs.in_use()
+        ended = EndedRuns(self.runs, retention.on_end, ACTOR, in_use)
 
         async def do(run: Run) -> int:
-            over = retention.is_over(run, self._now())
-            return int(over and await self._delete(run, ACTOR, in_use))
+            if retention.is_over(run, self._now()):
+                return int(await self._delete(run, ACTOR, in_use))
+            return await ended.delete(run.ref) if run.status in retention.on_end else 0
 
         return await self._of_each(self._closed(retention), cursor, limit, do)
 

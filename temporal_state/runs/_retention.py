@@ -1,6 +1,6 @@
 """What is kept of runs, and for how long: rules, which `_maintenance` applies."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,6 +17,7 @@ class Retention:
         runs: Closed runs go so long after their end: all, or those of each status that is named. A
             status with no time at all goes at once: ``{"completed": timedelta(0)}``.
         checkpoints: So many of each run's checkpoints stay, the newest, and those with a name.
+        on_end: Closed runs of these statuses go as soon as nothing may need them; see `EndedRuns`.
         stale: Runs that are recorded by hand fail when there was no news of them for so long.
         namespace: Temporal's namespace; by default that of maintenance, or of the backend.
     """
@@ -25,8 +26,14 @@ class Retention:
     checkpoints: int | None = None
     stale: timedelta | None = None
     namespace: str | None = None
+    on_end: Collection[str] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.on_end, str) or {*self.on_end} - CLOSED:
+            raise InvalidValueError(
+                f"on_end={self.on_end!r} is no list of ends; give some of "
+                f"{', '.join(sorted(CLOSED))}"
+            )
         if not isinstance(self.runs, timedelta | Mapping | None):
             raise InvalidValueError(f"runs={self.runs!r} is no age; give a timedelta")
         for status, age in self.ages().items():
@@ -68,6 +75,7 @@ class Retention:
             "checkpoints": self.checkpoints,
             "stale": None if self.stale is None else self.stale.total_seconds(),
             "namespace": self.namespace,
+            "on_end": sorted(self.on_end),
         }
 
     @classmethod
@@ -79,4 +87,5 @@ class Retention:
             checkpoints=value.get("checkpoints"),
             stale=None if stale is None else timedelta(seconds=stale),
             namespace=value.get("namespace"),
+            on_end=value.get("on_end", ()),
         )

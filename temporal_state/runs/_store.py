@@ -13,7 +13,7 @@ from temporal_state.runs._by_hand import RunsByHand
 from temporal_state.runs._decode import to_run
 from temporal_state.runs._deletion import DeletedRun, Deletion
 from temporal_state.runs._evaluations import Evaluation, Evaluations
-from temporal_state.runs._in_use import refuse_in_use
+from temporal_state.runs._in_use import HELD_FOR, may_go_on, refuse_in_use
 from temporal_state.runs._listed import Listed, check_window
 from temporal_state.runs._own import ChainRef
 from temporal_state.runs._records import STEP_STATUSES, Run
@@ -25,9 +25,6 @@ from temporal_state.runs.catalog._catalog import Catalog
 from temporal_state.runs.catalog._feed import Change
 from temporal_state.runs.catalog._questions import RunQuestions
 from temporal_state.runs.catalog._reads import is_resumed
-
-HELD_FOR = timedelta(days=1)
-"""So long a run that is resumed waits for the record of the new one, whose worker may be away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +230,7 @@ class Runs(RunsByHand, RunQuestions):
         """Delete a run with all that belongs to it, except for snapshots.
 
         Its own document goes with the last run that has it: of its chain, or one that resumed it.
+        It stays if the chain goes on and no record of its next run is there yet.
         Called again after a failure, it deletes the rest. A call that is cancelled deletes all of
         it first.
 
@@ -265,7 +263,8 @@ class Runs(RunsByHand, RunQuestions):
             await self._refuse_held(run, record.get("resumed_at"))
         home = await document_home(self, run)
         deletion = Deletion(self._objects, self._places, self.own, self._evaluations, self.audit)
-        shared = await self._is_shared(run, home)
+        shared = not force and may_go_on(run, self.engine.now())
+        shared = shared or await self._is_shared(run, home)
         async with self.feed.announced([Change(run.ref)]):
             deleted = await self.engine.finished(
                 deletion.delete(run, home, actor=actor, with_document=not shared)

@@ -84,6 +84,10 @@ class RunWriter(RunReader):
         key = self._places.run(ref)
         await self.engine.to_the_end(self._objects.update(key, merge), f"holding {key}")
 
+    async def was_resumed(self, ref: RunRef) -> bool:
+        """Return whether someone has begun to resume a run, now or before; see `hold`."""
+        return (await self._read_run(ref)).get("resumed_at") is not None
+
     async def write(self, patch: Patch, writer: str) -> int:
         """Name a run in the feed and merge a patch into its record, see `merge`."""
         async with self.announced([patch]):

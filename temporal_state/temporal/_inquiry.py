@@ -20,6 +20,15 @@ from temporal_state.temporal._history import History
 from temporal_state.temporal._history_events import Subject
 
 RUNNING, PAUSED = 1, 8
+ENDS = {
+    2: "completed",
+    3: "failed",
+    4: "cancelled",
+    5: "terminated",
+    6: "continued_as_new",
+    7: "timed_out",
+}
+"""Statuses of Temporal, as records name them."""
 
 
 @dataclass(slots=True)

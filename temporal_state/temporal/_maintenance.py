@@ -81,7 +81,7 @@ def maintenance_activities(
     async def maintain(request: RawValue) -> RawValue:
         """Do one piece: ``{"part", "retention", "reconcile", "cursor"}``."""
         asked = from_raw(request)
-        retention = _here(Retention.from_json(asked["retention"]))
+        retention = _here(Retention.from_json(asked["retention"]), recording())
         try:
             async with _heartbeats():
                 if asked["part"] == RECONCILE:
@@ -97,10 +97,14 @@ def maintenance_activities(
     return [maintain]
 
 
-def _here(retention: Retention) -> Retention:
-    """Return what is kept of the runs that are meant: by default of the worker's namespace."""
+def _here(retention: Retention, recording: Recording) -> Retention:
+    """Return what is kept of the runs that are meant: by default of the worker's namespace.
+
+    What the plugin deletes on its end, and did not come to, goes as well.
+    """
     namespace = retention.namespace or activity.info().namespace
-    return replace(retention, namespace=namespace)
+    on_end = {*retention.on_end, *recording.delete_ended}
+    return replace(retention, namespace=namespace, on_end=on_end)
 
 
 async def _reconcile_piece(

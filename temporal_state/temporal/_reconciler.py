@@ -14,7 +14,7 @@ from temporal_state.runs import Patch, Run, RunRef
 from temporal_state.temporal._capture import CaptureSettings, ValueEncoder
 from temporal_state.temporal._decoder import Decoder, UndecodableError
 from temporal_state.temporal._filling import Filling
-from temporal_state.temporal._inquiry import RUNNING, Inquiry
+from temporal_state.temporal._inquiry import ENDS, RUNNING, Inquiry
 from temporal_state.temporal._recording import Recording
 from temporal_state.temporal._wire import MAINTENANCE
 
@@ -121,7 +121,8 @@ class Reconciler:
     async def all_missing(self, limit: int, recording: Recording) -> None:
         """Make records of runs that have none, as far as Temporal lists them.
 
-        Not of those that are not to be recorded: maintenance, and what ``recording`` excludes.
+        Not of those that are not to be recorded, maintenance and what ``recording`` excludes, nor
+        of those that were deleted on their end.
         """
         runs = self.backend.runs
         async for known in self.inquiry.listed(""):
@@ -129,6 +130,8 @@ class Reconciler:
             if self.result.looked_at >= limit:
                 return
             if known.type.name in {MAINTENANCE, *recording.exclude}:
+                continue
+            if ENDS.get(known.status) in recording.delete_ended:
                 continue
             if await runs.get(id, run_id=run_id, namespace=self.client.namespace) is None:
                 await self._one(id, run_id, None)

@@ -15,15 +15,16 @@ import secrets
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from temporalio.common import MetricMeter
 
 from temporal_state.errors import StoreError
-from temporal_state.runs import Patch, RunRef, Runs
+from temporal_state.runs import EndedRuns, Patch, RunRef, Runs
 from temporal_state.temporal._capture import ValueEncoder, drop_values, size_of_values
+from temporal_state.temporal._departures import ACTOR, Departures
 from temporal_state.temporal._untold import Intake, Room, Source
 
 log = logging.getLogger("temporal_state")
@@ -52,12 +53,14 @@ class RecorderSettings:
         max_pending: Most changes (steps, attempts, runs) that wait to be written.
         max_pending_bytes: Most bytes of values that wait; changes beyond are kept without theirs.
         shutdown_timeout: How long the last flush may take.
+        delete_ended: Runs that ended so are deleted soon after.
     """
 
     flush_interval: timedelta = timedelta(milliseconds=500)
     max_pending: int = 50_000
     max_pending_bytes: int = 64 * 1024 * 1024
     shutdown_timeout: timedelta = timedelta(seconds=10)
+    delete_ended: Collection[str] = ()
 
 
 @dataclass(slots=True)
@@ -84,6 +87,8 @@ class Recorder(Intake):
         self._known: OrderedDict[RunRef, _Known] = OrderedDict()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        ended = EndedRuns(runs, frozenset(settings.delete_ended), ACTOR)
+        self._departures = Departures(ended, self._count)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._thread = threading.Thread(
@@ -96,7 +101,7 @@ class Recorder(Intake):
     def start(self, meter: MetricMeter | None = None) -> None:
         """Start writing, and count in Temporal's own metrics."""
         if meter is not None:
-            for name in ("written", "lost", "failed_writes"):
+            for name in ("written", "lost", "failed_writes", "deleted", "left"):
                 counter = meter.create_counter(f"temporal_state_{name}")
                 self._meters[name] = counter.add
         self._thread.start()
@@ -177,11 +182,13 @@ class Recorder(Intake):
                 await asyncio.wait_for(self._wake.wait(), pause)
             begun = time.thread_time()
             await self._flush()
+            self._departures.go_on()
             work = time.thread_time() - begun
             pause = max(interval, min(work / SHARE, MAX_PAUSE))
         while self._queue or self._pending:
             if not await self._flush():
                 await asyncio.sleep(NAP)
+        await self._departures.finish()
 
     async def _flush(self) -> bool:
         """Write all that waits; return whether all of it was written."""
@@ -259,6 +266,7 @@ class Recorder(Intake):
                 self._lose(patch.ref, len(patch))
         else:
             self._failing = False
+            self._departures.written(patch)
         self._release(size, patch.bytes)
         self._whole.discard(ref)
         return True

@@ -13,7 +13,7 @@ from temporalio.runtime import Runtime
 from temporalio.worker import Worker, WorkflowInstanceDetails
 
 from temporal_state.errors import ConfigurationError
-from temporal_state.runs import Json, Patch, RunRef, Runs, Value
+from temporal_state.runs import CLOSED, Json, Patch, RunRef, Runs, Value
 from temporal_state.temporal._call_header import CallHeader
 from temporal_state.temporal._capture import (
     Capture,
@@ -70,6 +70,10 @@ class Recording:
         max_pending: Most changes that wait to be written; what does not fit is lost, and counted.
         max_pending_bytes: Most bytes of values that wait; what comes then is kept without values.
         shutdown_timeout: How long the last flush may take.
+        delete_ended: Statuses, such as ``completed``: some seconds after a run has ended so, and
+            Temporal has taken that, it is deleted with all that belongs to it, and its children
+            with it. What may be needed stays: see `EndedRuns`; so does what was not done when the
+            worker ended. That goes with maintenance, if it is there.
     """
 
     capture: Capture = "results"
@@ -85,8 +89,14 @@ class Recording:
     max_pending: int = 50_000
     max_pending_bytes: int = 64 * 1024 * 1024
     shutdown_timeout: timedelta = timedelta(seconds=10)
+    delete_ended: Collection[str] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.delete_ended, str) or {*self.delete_ended} - CLOSED:
+            raise ConfigurationError(
+                f"delete_ended={self.delete_ended!r} is no list of ends; give some of "
+                f"{', '.join(sorted(CLOSED))}"
+            )
         if self.capture not in {"results", "none", "all"}:
             raise ConfigurationError(f"capture={self.capture!r} is not 'results', 'none' or 'all'")
         for name, least in LEAST.items():
@@ -245,6 +255,7 @@ class RecordingLane(Intake):
             recording.max_pending,
             recording.max_pending_bytes,
             recording.shutdown_timeout,
+            recording.delete_ended,
         )
         recorder = Recorder(self._runs, encoder, settings)
         runtime = client.service_client.config.runtime or Runtime.default()

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from temporalio.api.workflowservice.v1 import (
     DeleteWorkflowExecutionRequest,
     ResetWorkflowExecutionRequest,
 )
+from temporalio.client import WorkflowFailureError
 
 from temporal_state import Recording, StateBackend, StatePlugin, state
 from temporal_state.errors import NotRecordedError
@@ -150,11 +152,14 @@ async def test_every_run_of_a_chain_is_recorded_from_its_history_alone(
 
 
 async def test_what_is_not_to_be_recorded_is_not_learned_from_its_history_either(on_dev):
-    plugin = StatePlugin(on_dev.backend, recording=EACH)
+    plugin = StatePlugin(on_dev.backend, recording=replace(EACH, delete_ended=["failed"]))
     async with on_dev.worker(Secret, *WORKFLOWS, activities=ACTIVITIES, plugins=[plugin]):
         secret = await on_dev.start(Secret.run)
         await secret.result()
     async with worker(on_dev, recording=None):
+        failed = await on_dev.start(FailsOnce.run)  # which that plugin would have deleted
+        with pytest.raises(WorkflowFailureError):
+            await failed.result()
         handle = await on_dev.start(Continues.run, 0)
         await handle.result()
     keep = await on_dev.start(MAINTENANCE)
@@ -166,7 +171,7 @@ async def test_what_is_not_to_be_recorded_is_not_learned_from_its_history_either
         return await on_dev.backend.runs.get(handle.id)
 
     await until(made)
-    for other in (secret, keep):
+    for other in (secret, keep, failed):
         assert await on_dev.backend.runs.get(other.id) is None
 
 

@@ -128,6 +128,7 @@ NOT_OVER_TEMPORAL = {
         "stats_sync",
         "in_use",
         "hold",
+        "was_resumed",
     ),
 }
 
