@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from temporal_state.runs._positions import LoopRef, Position, Positions
     from temporal_state.runs._records import (
         CLOSED,
+        LAST_ENDS,
         Checkpoint,
         Failure,
         Progress,
@@ -64,7 +65,7 @@ else:
             "_patch": "Patch",
             "_plain": "from_plain to_plain",
             "_positions": "LoopRef Position Positions",
-            "_records": "CLOSED Checkpoint Failure Progress Run Step TraceContext Value",
+            "_records": "CLOSED LAST_ENDS Checkpoint Failure Progress Run Step TraceContext Value",
             "_refs": "RunRef chunk_of",
             "_retention": "Retention",
             "_snapshots": "Snapshot Snapshots",
@@ -80,6 +81,7 @@ else:
 
 __all__ = [
     "CLOSED",
+    "LAST_ENDS",
     "MAX_FORMER",
     "PARTS",
     "Audit",

@@ -13,6 +13,8 @@ from temporal_state.runs._source import Home, Source
 CLOSED = frozenset(
     {"completed", "failed", "cancelled", "terminated", "timed_out", "continued_as_new"}
 )
+LAST_ENDS = CLOSED - {"continued_as_new"}
+"""Ends after which there need not be another run."""
 STEP_STATUSES = frozenset(
     {"scheduled", "started", "completed", "failed", "cancelled", "terminated", "timed_out"}
 )

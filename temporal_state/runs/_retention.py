@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from temporal_state.errors import InvalidValueError
 from temporal_state.runs._merge import Json
-from temporal_state.runs._records import CLOSED, Run
+from temporal_state.runs._records import CLOSED, LAST_ENDS, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +29,10 @@ class Retention:
     on_end: Collection[str] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.on_end, str) or {*self.on_end} - CLOSED:
+        if isinstance(self.on_end, str) or {*self.on_end} - LAST_ENDS:
             raise InvalidValueError(
                 f"on_end={self.on_end!r} is no list of ends; give some of "
-                f"{', '.join(sorted(CLOSED))}"
+                f"{', '.join(sorted(LAST_ENDS))}"
             )
         if not isinstance(self.runs, timedelta | Mapping | None):
             raise InvalidValueError(f"runs={self.runs!r} is no age; give a timedelta")

@@ -13,7 +13,7 @@ from temporalio.runtime import Runtime
 from temporalio.worker import Worker, WorkflowInstanceDetails
 
 from temporal_state.errors import ConfigurationError
-from temporal_state.runs import CLOSED, Json, Patch, RunRef, Runs, Value
+from temporal_state.runs import LAST_ENDS, Json, Patch, RunRef, Runs, Value
 from temporal_state.temporal._call_header import CallHeader
 from temporal_state.temporal._capture import (
     Capture,
@@ -71,9 +71,9 @@ class Recording:
         max_pending_bytes: Most bytes of values that wait; what comes then is kept without values.
         shutdown_timeout: How long the last flush may take.
         delete_ended: Statuses, such as ``completed``: some seconds after a run has ended so, and
-            Temporal has taken that, it is deleted with all that belongs to it, and its children
-            with it. What may be needed stays: see `EndedRuns`; so does what was not done when the
-            worker ended. That goes with maintenance, if it is there.
+            Temporal has taken that, it is deleted with all that belongs to it, with its children,
+            and with the runs that continued as it. What may be needed stays: see `EndedRuns`. What
+            could not be done is left to maintenance.
     """
 
     capture: Capture = "results"
@@ -92,10 +92,10 @@ class Recording:
     delete_ended: Collection[str] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.delete_ended, str) or {*self.delete_ended} - CLOSED:
+        if isinstance(self.delete_ended, str) or {*self.delete_ended} - LAST_ENDS:
             raise ConfigurationError(
                 f"delete_ended={self.delete_ended!r} is no list of ends; give some of "
-                f"{', '.join(sorted(CLOSED))}"
+                f"{', '.join(sorted(LAST_ENDS))}"
             )
         if self.capture not in {"results", "none", "all"}:
             raise ConfigurationError(f"capture={self.capture!r} is not 'results', 'none' or 'all'")

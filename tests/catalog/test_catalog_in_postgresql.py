@@ -152,6 +152,29 @@ async def test_a_lost_connection_is_made_again(opened, database):
         assert database.tables() == tables
 
 
+async def test_who_writes_into_it_waits_for_who_does(opened, database, postgres_url):
+    async with opened() as backend:
+        await filled(backend, 1)
+    one, two = (PostgresLink(postgres_url, database.schema, 30) for _ in range(2))
+    waits = "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    written = []
+
+    def write() -> None:
+        with two.writing():
+            written.append("two")
+
+    async with asyncio.timeout(30):
+        with one.writing():
+            writing = asyncio.create_task(asyncio.to_thread(write))
+            while not writing.done() and database.run(waits) == [(0,)]:
+                await asyncio.sleep(0.01)
+            written.append("one")
+        await writing
+    assert written == ["one", "two"]
+    one.close()
+    two.close()
+
+
 async def test_several_share_one_from_its_first_build_on(opened):
     async with opened() as one, opened() as two, opened() as three:
         backends = (one, two, three)

@@ -190,7 +190,7 @@ async def test_what_is_too_much_is_left_to_maintenance(backend, monkeypatch):
     assert counted == [("left", 1)]
 
 
-@pytest.mark.parametrize("wrong", ["completed", ["running"]])
+@pytest.mark.parametrize("wrong", ["completed", ["continued_as_new"]])
 def test_only_ends_can_be_named_for_it(wrong):
     with pytest.raises(ConfigurationError, match="is no list of ends"):
         Recording(delete_ended=wrong)

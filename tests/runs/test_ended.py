@@ -7,7 +7,7 @@ from as_told import NOON, call, header, told
 
 from temporal_state.documents import to_text
 from temporal_state.errors import InvalidValueError
-from temporal_state.runs import CLOSED, Catalog, ChainRef, EndedRuns, Patch, Retention
+from temporal_state.runs import LAST_ENDS, Catalog, ChainRef, EndedRuns, Patch, Retention
 
 COMPLETED = {"status": "completed", "confirmed": True, "ended": to_text(NOON)}
 FAILED = {**COMPLETED, "status": "failed"}
@@ -56,17 +56,27 @@ async def test_a_completed_run_goes_with_all_that_belongs_to_it(backend, runs):
     [
         {},
         {**COMPLETED, "confirmed": False},
+        {**COMPLETED, "status": "continued_as_new"},
+        {**COMPLETED, "cron": "@daily"},
         {**FAILED, "start": {**START, "retry": TWICE}},
         {**FAILED, "start": {**START, "retry": {"maximum_attempts": 0}}, "attempt": 9},
         FAILED,  # how it was started is not known
     ],
-    ids=["running", "not confirmed", "to be retried", "retried for ever", "start unknown"],
+    ids=[
+        "running",
+        "not confirmed",
+        "continued",
+        "cron",
+        "to be retried",
+        "retried for ever",
+        "start unknown",
+    ],
 )
 async def test_what_may_go_on_stays(backend, runs, clock, changes):
     ref = await made(runs, "a", **changes)
-    assert await go(backend, ref, *CLOSED) == 0
+    assert await go(backend, ref, *LAST_ENDS) == 0
     clock.move(minutes=5)
-    report = await backend.maintenance.run(Retention(on_end=CLOSED))
+    report = await backend.maintenance.run(Retention(on_end=LAST_ENDS))
     assert (report.errors, await left(runs)) == ({}, {"a"})
 
 
@@ -99,6 +109,22 @@ async def told_steps(runs, ref, steps, **changes):
 
     said = header(ref, 9, step_count=len(steps), **COMPLETED, **changes)
     await runs.write(Patch(ref, said, steps), "writer")
+
+
+async def test_runs_that_continued_as_new_go_with_the_last_one(backend, runs):
+    continued = {**COMPLETED, "status": "continued_as_new", "chain": "r0"}
+    for n in range(3):
+        ref = await runs.start("a", workflow_type="T", run_id=f"r{n}", started=NOON)
+        former = f"r{n - 1}" if n else None
+        await told(runs, ref, 5, **continued, continued_from=former)
+    await backend.own_documents.one(ChainRef("default", "a", "r0")).merge({"mine": 1})
+    assert await go(backend, ref) == 0
+    await told(runs, ref, 9, **{**continued, "status": "completed"}, continued_from="r1")
+    assert await go(backend, ref) == 3
+    assert await left(runs) == set()
+    lines = await backend.audit.list()
+    documents = {line.target["run_id"]: line.details["document"] for line in lines}
+    assert documents == {"r0": False, "r1": False, "r2": True}  # which was the last to go
 
 
 async def test_the_child_of_a_failed_run_stays_for_whoever_resumes_that(backend, runs, clock):
@@ -175,7 +201,7 @@ async def test_the_document_of_a_chain_that_goes_on_outlives_its_only_record(
     assert await own.get() == ({"cursor": 7} if stays else {})
 
 
-@pytest.mark.parametrize("wrong", ["completed", ["running"], ["done"]])
+@pytest.mark.parametrize("wrong", ["completed", ["running"], ["continued_as_new"]])
 def test_only_ends_can_be_named(wrong):
     with pytest.raises(InvalidValueError, match="is no list of ends"):
         Retention(on_end=wrong)
