@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,7 @@ from temporal_state import StateBackend
 from temporal_state.errors import InvalidValueError, StoreError
 from temporal_state.runs import Patch
 from temporal_state.runs.catalog._feed import Change, Feed, Place, minute
+from temporal_state.runs.catalog._follow import Follower
 from temporal_state.storage import MemoryStore
 from temporal_state.testing import FailingStore
 
@@ -207,18 +209,38 @@ async def test_one_unreadable_record_hides_no_other_and_is_counted(local, caplog
     assert (await local.runs.stats()).unreadable == 0
 
 
-async def test_two_followers_of_one_catalog_never_put_back_what_is_newer(tmp_path, clock):
-    opened = [StateBackend.open(tmp_path, clock=clock) for _ in range(3)]
-    for backend in opened:
-        await backend.start()
-    ref = reference()
-    for clock_now in range(1, 20):
-        await told(opened[0].runs, ref, clock=clock_now, workflow_type=f"T{clock_now}")
-        pages = await asyncio.gather(*(b.runs.list() for b in opened for _ in range(3)))
-        assert {page[0].clock for page in pages} == {clock_now}
-    assert (await opened[1].runs.stats()).by_type == {"T19": 1}
-    for backend in opened:
-        await backend.close()
+@pytest.mark.parametrize("place", ["file", "postgresql"], indirect=True)
+async def test_two_followers_of_one_catalog_never_put_back_what_is_newer(
+    tmp_path, clock, place, monkeypatch
+):
+    root = tmp_path / uuid.uuid4().hex  # by which a catalog in PostgreSQL is one of its own
+    slow, quick, writer = [StateBackend.open(root, clock=clock, catalog=place) for _ in range(3)]
+    has_read, may_write, read = asyncio.Event(), asyncio.Event(), Follower._read
+
+    async def reads_long_before(follower, key, ref=None):
+        found = await read(follower, key, ref)
+        if follower.feed is slow.runs.feed:
+            has_read.set()
+            await may_write.wait()
+        return found
+
+    async with slow, quick, writer:
+        assert await slow.runs.list() == await quick.runs.list() == []
+        ref = await told(writer.runs, reference(), clock=1, workflow_type="T1")
+        for known in (False, True):  # with no row of it before, and with one
+            has_read.clear()
+            may_write.clear()
+            with monkeypatch.context() as patched:
+                patched.setattr(Follower, "_read", reads_long_before)
+                await told(writer.runs, ref, clock=2 + 2 * known, workflow_type="T")
+                asking = asyncio.create_task(slow.runs.list())
+                await has_read.wait()
+                await told(writer.runs, ref, clock=3 + 2 * known, workflow_type=f"T{known}")
+                assert [run.clock for run in await quick.runs.list()] == [3 + 2 * known]
+                may_write.set()
+                assert [run.clock for run in await asking] == [3 + 2 * known]
+            assert [run.clock for run in await quick.runs.list()] == [3 + 2 * known]
+            assert (await quick.runs.stats()).by_type == {f"T{known}": 1}
 
 
 async def write_some(root, worker: int, number: int) -> None:
