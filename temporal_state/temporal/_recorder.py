@@ -21,7 +21,7 @@ from datetime import timedelta
 
 from temporalio.common import MetricMeter
 
-from temporal_state.errors import StoreError
+from temporal_state.errors import DamagedObjectError, StoreError
 from temporal_state.runs import EndedRuns, Patch, RunRef, Runs
 from temporal_state.temporal._capture import ValueEncoder, drop_values, size_of_values
 from temporal_state.temporal._departures import ACTOR, Departures
@@ -253,6 +253,9 @@ class Recorder(Intake):
         try:
             async with asyncio.timeout(WRITE_TIMEOUT.total_seconds()):
                 await self._write_patch(patch)
+        except DamagedObjectError as error:
+            # It stays as it is until someone mends it; what waits for that would hold up the rest.
+            self._lose_damaged(patch, error)
         except (StoreError, TimeoutError, asyncio.CancelledError) as error:
             self._release(size - len(patch))
             self._keep(patch)
@@ -270,6 +273,12 @@ class Recorder(Intake):
         self._release(size, patch.bytes)
         self._whole.discard(ref)
         return True
+
+    def _lose_damaged(self, patch: Patch, error: DamagedObjectError) -> None:
+        with self._lock:
+            if not self._know(patch.ref).lost:
+                log.warning("run %s is not recorded: %s", patch.ref.run_id, error)
+            self._lose(patch.ref, len(patch))
 
     def _say_that_it_fails(self, error: BaseException) -> None:
         self._count("failed_writes", 1)

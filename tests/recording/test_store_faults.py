@@ -25,7 +25,7 @@ from temporal_state import (
 from temporal_state.runs import Patch, RunRef
 from temporal_state.storage import MemoryStore
 from temporal_state.temporal._capture import CaptureSettings, ValueEncoder, captured
-from temporal_state.temporal._recorder import MAX_PAUSE, Recorder, RecorderSettings
+from temporal_state.temporal._recorder import AT_ONCE, MAX_PAUSE, Recorder, RecorderSettings
 from temporal_state.testing import FailingStore
 
 SOON = timedelta(seconds=20)
@@ -206,6 +206,30 @@ async def test_what_cannot_be_written_at_all_does_not_hold_up_the_rest():
     recorder.tell(Patch(good, header(good)), False)
     await asyncio.to_thread(recorder.stop)
     assert (recorder.written, recorder.lost, recorder._queued) == (1, 1, 0)
+
+
+async def test_records_that_are_damaged_or_newer_hold_up_neither_the_rest_nor_a_shutdown(caplog):
+    store = MemoryStore()
+    recorder = await recorder_on(store, flush_interval=timedelta(milliseconds=10))
+    bad, good = [reference(n) for n in range(AT_ONCE)], reference(AT_ONCE)
+    for ref in bad:
+        recorder.tell(Patch(ref, header(ref)), False)
+    while recorder.written < len(bad):
+        await asyncio.sleep(0.01)
+    for key in [key for key in await store.list() if key.endswith("/run.json")]:
+        await store.put(key, b'{"schema": 2}')
+    for clock in (2, 3):
+        for ref in bad:
+            recorder.tell(Patch(ref, header(ref, clock)), False)
+        while recorder.lost < len(bad) * (clock - 1):
+            await asyncio.sleep(0.01)
+    recorder.tell(Patch(good, header(good)), False)
+    stopping = time.monotonic()
+    await asyncio.to_thread(recorder.stop)
+    assert time.monotonic() - stopping < 5
+    assert (recorder.written, recorder.lost, recorder._queued) == (len(bad) + 1, 2 * len(bad), 0)
+    warned = [record for record in caplog.records if "upgrade" in record.getMessage()]
+    assert len(warned) == len(bad)  # once for each run
 
 
 async def test_a_failure_leaves_no_trace_in_the_count_of_what_waits():
