@@ -149,7 +149,7 @@ def _convert(value: Any, path: str, depth: int) -> Any:
     if isinstance(value, Enum):
         return _walk(value.value, path, depth)
     if _is_model(value):
-        return _walk(value.model_dump(mode="json"), path, depth)
+        return _walk(_dumped(value, path), path, depth)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return _walk(fields, path, depth)
@@ -159,6 +159,39 @@ def _convert(value: Any, path: str, depth: int) -> Any:
         if isinstance(value, base):
             return _HANDLERS[base](exact(value), path, depth)
     raise _refusal(path, _kind(value), "store a JSON value, a model or a dataclass")
+
+
+def _dumped(model: Any, path: str) -> Any:
+    """Return what pydantic's JSON mode makes of a model, if nothing is lost by that.
+
+    It writes NaN as ``None`` where the type does not say that it is a float, and of keys that are
+    the same text it keeps one.
+    """
+    try:
+        written = model.model_dump(mode="json")
+        _check_dumped(model.model_dump(), written, path)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InvalidValueError):
+            raise
+        raise InvalidValueError(
+            f"{path} is a {type(model).__name__} of which pydantic makes no JSON ({error}); store "
+            "what JSON can hold"
+        ) from error
+    return written
+
+
+def _check_dumped(value: Any, written: Any, path: str) -> None:
+    # Where the two are of different kinds a serializer has decided what becomes of it.
+    if written is None and isinstance(value, float):
+        _float(value, path, 0)
+    elif isinstance(value, dict) and isinstance(written, dict):
+        if len(written) != len(value):
+            raise _refusal(path, "an object with two keys of the same text", "use different keys")
+        for name, item in zip(written, value.values(), strict=True):
+            _check_dumped(item, written[name], f"{path}.{name}")
+    elif isinstance(value, list | tuple | set | frozenset) and isinstance(written, list):
+        for index, (item, as_written) in enumerate(zip(value, written, strict=False)):
+            _check_dumped(item, as_written, f"{path}[{index}]")
 
 
 def _is_model(value: Any) -> bool:

@@ -6,6 +6,7 @@ import math
 import uuid
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import orjson
 import pytest
@@ -95,6 +96,31 @@ def test_what_pydantic_converts_is_converted(value, stored):
         return
     assert plain(value) == stored
     assert orjson.loads(dumps(plain(value))) == stored
+
+
+class Anything(BaseModel):
+    x: Any = None
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        (float("nan"), "$.m.x "),
+        ([1, float("inf")], "$.m.x[1] "),
+        ({float("nan")}, "$.m.x[0] "),
+        ({"a": {1: "one", "1": "text"}}, "$.m.x.a "),
+        ({None: 1, "None": 2}, "$.m.x "),
+        (Anything(x=[float("nan")]), "$.m.x.x[0] "),
+        (b"\xff", "$.m "),
+        (object(), "$.m "),
+        ("\ud800", "$.m.x "),
+    ],
+    ids=lambda value: repr(value).partition(" at 0x")[0],
+)
+def test_what_pydantic_would_lose_of_a_model_is_refused_with_its_path(value, path):
+    with pytest.raises(InvalidValueError) as error:
+        plain({"m": Anything(x=value)})
+    assert str(error.value).startswith(path)
 
 
 class Disguised(str):
