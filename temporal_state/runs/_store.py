@@ -1,5 +1,6 @@
 """The runs of one application: everything that can be asked of them and done with them."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from temporal_state.runs._deletion import DeletedRun, Deletion
 from temporal_state.runs._evaluations import Evaluation, Evaluations
 from temporal_state.runs._in_use import HELD_FOR, may_go_on, refuse_in_use
 from temporal_state.runs._listed import Listed, check_window
+from temporal_state.runs._merge import Json
 from temporal_state.runs._own import ChainRef
 from temporal_state.runs._records import STEP_STATUSES, Run
 from temporal_state.runs._refs import RUN_FILE, RunRef
@@ -25,6 +27,10 @@ from temporal_state.runs.catalog._catalog import Catalog
 from temporal_state.runs.catalog._feed import Change
 from temporal_state.runs.catalog._questions import RunQuestions
 from temporal_state.runs.catalog._reads import is_resumed
+
+JUST_NOW = timedelta(seconds=5)
+LOOKS, NAP = 10, 0.1
+"""So often to look whether what has just ended is confirmed, and so many seconds in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +255,8 @@ class Runs(RunsByHand, RunQuestions):
             ConflictError: The run is running, or an open run takes over from it.
         """
         key = await self._find(namespace, workflow_id, run_id)
-        record = {} if key is None else await self._read(key)
-        if not record:
+        record = {} if key is None else await self._once_confirmed(key)
+        if key is None or not record:
             return None
         run = to_run(record, key)
         if run.status == "running" and not force:
@@ -272,6 +278,22 @@ class Runs(RunsByHand, RunQuestions):
         self._with_input.discard(run.ref)
         self._homes.pop(run.ref, None)
         return deleted
+
+    async def _once_confirmed(self, key: str) -> Json:
+        """Return a run's record; one that has just ended a moment later, if that is not confirmed.
+
+        Its worker still has to write that it is, and would make the record anew.
+        """
+        record = await self._read(key)
+        for _ in range(LOOKS):
+            run = to_run(record, key) if record else None
+            if run is None or run.ended is None or not run.unsettled:
+                break
+            if self.engine.now() - run.updated > JUST_NOW:
+                break
+            await asyncio.sleep(NAP)
+            record = await self._read(key)
+        return record
 
     async def _refuse_held(self, run: Run, resumed_at: str | None) -> None:
         if resumed_at is None or self.engine.now() - from_text(resumed_at) > HELD_FOR:

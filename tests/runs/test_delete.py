@@ -1,5 +1,6 @@
 """Deleting a run: all that belongs to it, never a running one, and never without a line."""
 
+import asyncio
 import re
 from datetime import timedelta
 
@@ -8,7 +9,7 @@ from as_told import NOON, told
 
 from temporal_state import ConflictError, StoreError
 from temporal_state.documents import to_text
-from temporal_state.runs import ChainRef, Retention
+from temporal_state.runs import ChainRef, Retention, RunRef
 
 BIG = "x" * 9000
 
@@ -54,6 +55,17 @@ async def test_a_running_run_is_not_deleted(runs, ref):
         await runs.delete("order-7")
     assert (await runs.delete("order-7", force=True)).status == "running"
     assert await runs.get("order-7") is None
+
+
+async def test_a_run_that_has_just_ended_is_deleted_when_its_worker_has_written_all(backend, runs):
+    ref = RunRef("default", "order-7", "r1", NOON)
+    end = {"status": "completed", "ended": to_text(NOON)}
+    await told(runs, ref, 3, [1], **end)
+    deleting = asyncio.create_task(runs.delete("order-7"))
+    await asyncio.wait({deleting}, timeout=0.4)  # without waiting it would be done by then
+    await told(runs, ref, 3, **end, confirmed=True)  # what followed would be all of the record
+    assert (await deleting).status == "completed"
+    assert await keys(backend) == []
 
 
 async def test_the_own_document_goes_with_the_last_run_of_its_chain(backend, runs):
