@@ -11,6 +11,8 @@ import pytest
 from catalog_runs import NOON, ended, header, ids, reference, told
 
 import temporal_state.runs.catalog._feed as feed_module
+import temporal_state.runs.catalog._follow as follow_module
+import temporal_state.runs.catalog._standing as standing_module
 from temporal_state import StateBackend
 from temporal_state.errors import InvalidValueError, StoreError
 from temporal_state.runs import Patch
@@ -322,3 +324,24 @@ async def test_questions_that_come_together_share_their_looks_into_the_feed(loca
     started = time.monotonic()
     await asyncio.gather(*(local.runs.list() for _ in range(100)))
     assert looked == 1, time.monotonic() - started
+
+
+async def test_a_clock_that_is_set_back_hides_no_run(local, other, tmp_path, monkeypatch):
+    def ahead(**by: float):
+        class Shifted(datetime):
+            @classmethod
+            def now(cls, tz=None):
+                return datetime.now(tz) + timedelta(**by)
+
+        for module in (feed_module, follow_module, standing_module):
+            monkeypatch.setattr(module, "datetime", Shifted)
+
+    ahead(hours=5)
+    await told(local.runs, reference(1))
+    assert ids(await other.runs.list()) == ["run-1"]
+    ahead(hours=0)
+    async with StateBackend.open(tmp_path / "store", app="tests", catalog="memory://") as later:
+        await told(later.runs, reference(2))
+    assert ids(await other.runs.list()) == ["run-1", "run-2"]
+    ahead(hours=7)
+    assert ids(await other.runs.list()) == ["run-1", "run-2"]

@@ -27,7 +27,7 @@ from temporal_state.runs.catalog._feed import SKEW, Change, Feed, Place, minute
 from temporal_state.runs.catalog._link import CatalogMissingError, Link
 from temporal_state.runs.catalog._rows import row_of, tie_of
 from temporal_state.runs.catalog._seal import Seal
-from temporal_state.runs.catalog._standing import Standing, finish, move
+from temporal_state.runs.catalog._standing import Standing, finish, latest_since, move
 from temporal_state.runs.catalog._writes import Batch, Seen, Waiting, versions, write
 
 log = logging.getLogger("temporal_state")
@@ -102,13 +102,14 @@ class Follower:
                 await self._take(entries[first : first + ENTRIES_AT_ONCE])
         late = _is_late(since, now)
         if late:
-            moved = minute(now - SKEW)
+            moved = latest_since(now)
             await self.call(lambda link: move(link, moved))
         return not (known.waiting or found or late)
 
     async def has_nothing_after(self, known: Standing) -> bool:
         """Return whether nothing was named since a catalog that waited for nothing was followed."""
-        if _is_late(known.since, datetime.now(UTC)):
+        now = datetime.now(UTC)
+        if _is_late(known.since, now) or known.since > latest_since(now):
             return False
         async with aclosing(self._new(known)) as new:
             async for _ in new:
@@ -128,7 +129,7 @@ class Follower:
 
     async def walk(self, progress: Callable[[int], None] | None) -> None:
         """Take in all runs there are, into a catalog that has none yet."""
-        begun = minute(datetime.now(UTC) - SKEW)
+        begun = latest_since(datetime.now(UTC))
         await self.call(lambda link: move(link, begun))
         count, after = 0, ""
         prefix = f"{self.places.layout.base}/runs/"
@@ -148,7 +149,7 @@ class Follower:
 
     async def _look_again(self, waiting: Sequence[Waiting]) -> None:
         now = time.time()
-        due = [one for one in waiting if one.again <= now or self.feed.is_written(one.place)]
+        due = [one for one in waiting if _is_due(one, now) or self.feed.is_written(one.place)]
         await self._see(_by_run(due), {})
 
     async def _take(self, entries: Sequence[tuple[str, int]]) -> None:
@@ -238,6 +239,10 @@ def _by_run(changes: Iterable[Waiting]) -> list[_Look]:
     for one in changes:
         looks.setdefault(one.change.ref, _Look(one.change.ref)).changes.append(one)
     return list(looks.values())
+
+
+def _is_due(one: Waiting, now: float) -> bool:
+    return not now < one.again <= now + LOOK_FOR  # one that is due later is of a clock set back
 
 
 def _sort(changes: Iterable[Waiting], record: Json, made: set[Place], batch: Batch) -> None:

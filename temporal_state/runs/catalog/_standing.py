@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from temporal_state.runs.catalog import _sql
-from temporal_state.runs.catalog._feed import minute
+from temporal_state.runs.catalog._feed import SKEW, minute
 from temporal_state.runs.catalog._link import CatalogMissingError, Link
 from temporal_state.runs.catalog._writes import Waiting, waiting
 
@@ -43,9 +43,15 @@ def standing(link: Link) -> Standing:
     """
     with link.reading():
         found = _meta(link)
-        since = found["since"]
+        # One that is later was noted when the clock was ahead; who writes now has earlier names.
+        since = min(found["since"], latest_since(datetime.now(UTC)))
         cursors = dict(link.rows(_sql.GET_CURSORS, (since,)))
         return Standing(found.get("name", ""), since, cursors, waiting(link, LOOKS_AT_ONCE))
+
+
+def latest_since(now: datetime) -> str:
+    """Return the minute from which names of writers must count at a time."""
+    return minute(now - SKEW)
 
 
 def name_of(link: Link) -> str:
