@@ -162,7 +162,7 @@ class ActivityCall:
                 self._step(),
                 self._scheduled(),
                 "" if self._is_ours() else self._change(request),
-                first=self.info.attempt == 1 and not self.info.is_local,
+                first=self._is_first(),
             )
         limited = self._is_ours() and not request.returns_little
         return Caller(self.now(), token, self.max_result if limited else None)
@@ -199,8 +199,14 @@ class ActivityCall:
         # An activity id can be used again by a later call, but not at the same time.
         return digest(run, self.info.activity_id, self.info.scheduled_time.isoformat())
 
+    def _is_first(self) -> bool:
+        was_reset = self.header is not None and self.header.since is not None
+        return self.info.attempt == 1 and not self.info.is_local and not was_reset
+
     def _scheduled(self) -> datetime:
-        return self.header.now if self.header is not None else self.info.scheduled_time
+        if self.header is None:
+            return self.info.scheduled_time
+        return self.header.since or self.header.now
 
 
 CURRENT_CALL: ContextVar[ActivityCall] = ContextVar("temporal_state_activity_call")

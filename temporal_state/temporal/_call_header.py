@@ -25,6 +25,8 @@ class CallHeader:
         lineage: Where the run comes from.
         recorded: Whether the run is recorded.
         part: In which part of the run's record its attempts are kept.
+        since: Of a call of a run that was reset: since when the same call may have been made, by
+            the run as it was before. ``None`` if that cannot be.
     """
 
     chain: str
@@ -35,6 +37,7 @@ class CallHeader:
     lineage: Lineage
     recorded: bool = True
     part: int = 0
+    since: datetime | None = None
 
     @classmethod
     def from_payload(cls, payload: Payload) -> "CallHeader":
@@ -49,6 +52,7 @@ class CallHeader:
             Lineage.from_json(value),
             value.get("recorded", True),
             value.get("part", 0),
+            from_text(value["since"]) if value.get("since") else None,
         )
 
 
@@ -64,7 +68,14 @@ class CallHeaders:
         }
         self._shared = dumps(shared)[1:].decode()
 
-    def write(self, header: Payload, content: str, key: CallKey, now: datetime) -> None:
+    def write(
+        self,
+        header: Payload,
+        content: str,
+        key: CallKey,
+        now: datetime,
+        since: datetime | None = None,
+    ) -> None:
         """Fill in the header of a call.
 
         Args:
@@ -72,9 +83,11 @@ class CallHeaders:
             content: The name of the call by its content, in hexadecimal.
             key: The same for this run and its resets only, and the part of its record.
             now: The workflow's time.
+            since: See `CallHeader`.
         """
         # Put together as text, since one is made for every activity.
         own = f'{{"content":"{content}","step":"{key.key}","now":"{to_text(now)}",'
         header.metadata["encoding"] = b"json/plain"
         part = f'"part":{key.part},' if key.part else ""
-        header.data = f"{own}{part}{self._shared}".encode()
+        reset = f'"since":"{to_text(since)}",' if since else ""
+        header.data = f"{own}{part}{reset}{self._shared}".encode()

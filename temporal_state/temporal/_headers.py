@@ -43,6 +43,8 @@ class HeaderWriter:
         self._headers: CallHeaders | None = None
         self._calls = Occurrences()
         self._count = 0
+        self._now: datetime | None = None
+        self._reset: datetime | None = None
         self._local: dict[int, tuple[str, str]] = {}
         self._backing_off: defaultdict[str, list[str]] = defaultdict(list)
 
@@ -61,6 +63,9 @@ class HeaderWriter:
                     self._see_resolved(job)
         self.keys, self.asks = {}, False
         now = time_of(act)
+        if self._reset is None and any(job.HasField("update_random_seed") for job in act.jobs):
+            self._reset = self._now or now  # what comes now, the run did before, after that time
+        self._now = now
         for command in completion.successful.commands:
             if command.HasField("schedule_activity"):
                 call = command.schedule_activity
@@ -83,7 +88,7 @@ class HeaderWriter:
         self.asks |= call.activity_type == CHECKPOINT
         if self._headers is None:
             self._headers = CallHeaders(self._info, self.lineage, recorded=self._recorded)
-        self._headers.write(call.headers[HEADER], content, key, now)
+        self._headers.write(call.headers[HEADER], content, key, now, self._reset)
 
     def _write_local(self, call: Any, now: datetime) -> None:
         # After a long pause between attempts the SDK schedules the same call anew.

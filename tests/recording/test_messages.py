@@ -52,7 +52,7 @@ READ = {
     WorkflowActivationJob: (
         "initialize_workflow fire_timer query_workflow resolve_activity remove_from_cache "
         "resolve_child_workflow_execution_start resolve_child_workflow_execution "
-        "resolve_nexus_operation_start resolve_nexus_operation"
+        "resolve_nexus_operation_start resolve_nexus_operation update_random_seed"
     ),
     InitializeWorkflow: "arguments headers",
     RemoveFromCache: "reason",

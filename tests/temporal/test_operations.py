@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import BaseModel
@@ -20,6 +20,7 @@ import temporal_state
 from temporal_state import (
     ContextError,
     InvalidValueError,
+    Limits,
     StateBackend,
     StatePlugin,
     StateStore,
@@ -28,6 +29,8 @@ from temporal_state import (
     configure,
     state,
 )
+from temporal_state.documents import Caller, Token
+from temporal_state.documents._tokens import WINDOW
 
 SOON = timedelta(seconds=30)
 W = StateType.WORKFLOWS
@@ -235,25 +238,59 @@ async def test_restarted_workers_count_on_exactly(on_dev, stop):
     assert document.version == 12
 
 
+async def reset(on_dev, handle, event_id: int):
+    """Reset a run to a workflow task of its own, and return the run that goes on from there."""
+    run = WorkflowExecution(workflow_id=handle.id, run_id=handle.result_run_id)
+    response = await on_dev.client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace="default",
+            workflow_execution=run,
+            reason="test",
+            workflow_task_finish_event_id=event_id,
+            request_id=uuid.uuid4().hex,
+        )
+    )
+    return on_dev.client.get_workflow_handle(handle.id, run_id=response.run_id)
+
+
 async def test_a_reset_run_counts_nothing_again(on_dev):
     id = uuid.uuid4().hex
     async with on_dev.worker(Long):
         handle = await on_dev.start(Long.run, id, 0)
         assert await handle.result() == 3
-        response = await on_dev.client.workflow_service.reset_workflow_execution(
-            ResetWorkflowExecutionRequest(
-                namespace="default",
-                workflow_execution=WorkflowExecution(
-                    workflow_id=handle.id, run_id=handle.result_run_id
-                ),
-                reason="test",
-                workflow_task_finish_event_id=4,
-                request_id=uuid.uuid4().hex,
-            )
-        )
-        again = on_dev.client.get_workflow_handle(handle.id, run_id=response.run_id)
-        assert await again.result() == 3
+        assert await (await reset(on_dev, handle, 4)).result() == 3
     assert await on_dev.backend.documents.get(id) == {"n": 3, "log": [0]}
+
+
+@workflow.defn
+class CountsTwice:
+    @workflow.run
+    async def run(self, id: str) -> None:
+        for _ in range(2):
+            await StateStore.increment_state("n", id, W)
+            await workflow.sleep(timedelta(milliseconds=5))
+
+
+async def test_what_a_reset_run_may_have_counted_long_ago_is_refused_and_not_counted_again(
+    on_dev, tmp_path
+):
+    limits = Limits(retry_horizon=timedelta(milliseconds=1))
+    async with StateBackend.open(tmp_path / "forgetful", limits=limits) as backend:
+        on_dev.backend, id = backend, uuid.uuid4().hex
+        async with on_dev.worker(CountsTwice):
+            handle = await on_dev.start(CountsTwice.run, id)
+            await handle.result()
+            events = [event async for event in handle.fetch_history_events()]
+            tasks = [e for e in events if e.HasField("workflow_task_completed_event_attributes")]
+            for part in ("a", "b"):  # others make it forget what the run has done
+                tokens = [Token(f"{part}{n}", datetime.now(UTC)) for n in range(WINDOW)]
+                others = [backend.documents.on_behalf_of(Caller(token=token)) for token in tokens]
+                await asyncio.gather(*(other.merge(id, {"other": 1}, W) for other in others))
+            again = await reset(on_dev, handle, tasks[1].event_id)
+            with pytest.raises(WorkflowFailureError) as error:
+                await again.result()
+            assert error.value.cause.type == "TokenExpiredError"
+        assert (await backend.documents.get(id))["n"] == 2
 
 
 async def conflicts(id: str) -> list:
