@@ -21,6 +21,7 @@ from temporal_state.runs._facts import (
     notes_fact,
     parent_fact,
     refuse_recorded,
+    text_fact,
     time_fact,
     with_notes,
     with_step,
@@ -76,9 +77,9 @@ class RunsByHand(CheckpointWriter):
         values = [plain_value(item, f"input[{index}]") for index, item in enumerate(input)]
         fact: Json = {
             "at": now,
-            "kind": kind,
-            "workflow_type": workflow_type,
-            "task_queue": task_queue,
+            "kind": text_fact(kind, "kind"),
+            "workflow_type": text_fact(workflow_type, "workflow_type"),
+            "task_queue": text_fact(task_queue, "task_queue"),
             "parent": parent_fact(parent),
         }
         notes = notes_fact(metadata or {}, now)
@@ -149,6 +150,7 @@ class RunsByHand(CheckpointWriter):
         begun = None if started is None else time_fact(started, "started")
         end = None if ended is None else time_fact(ended, "ended")
         _check_times(number, status, begun, end)
+        called = {"kind": kind, "name": name, "id": id}
         outcome: Json = {
             "at": now,
             "status": status,
@@ -156,10 +158,10 @@ class RunsByHand(CheckpointWriter):
             "input": [plain_value(item, f"input[{i}]") for i, item in enumerate(input)],
             "result": None if result is None else plain_value(result, "result"),
             "error": error_fact(error),
-            "worker": worker,
+            "worker": None if worker is None else text_fact(worker, "worker"),
         }
         step = {
-            "call": {"at": now, "kind": kind, "name": name, "id": id},
+            "call": {"at": now, **{part: text_fact(text, part) for part, text in called.items()}},
             "first": min(filter(None, (begun, end, now))),
             "attempt": attempt,
             "started": begun,

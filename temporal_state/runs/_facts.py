@@ -24,6 +24,17 @@ def time_fact(time: datetime, what: str) -> str:
     return to_text(aware(time, what))
 
 
+def text_fact(text: str, what: str) -> str:
+    """Return a text as it is kept.
+
+    Raises:
+        InvalidValueError: It is none, or holds a lone surrogate.
+    """
+    if not isinstance(text, str):
+        raise InvalidValueError(f"{what}={text!r} is a {type(text).__name__}; give a string")
+    return str(plain(text, what))
+
+
 def error_fact(error: BaseException | Failure | str | None) -> Json | None:
     """Return an error as it is kept: its type and its message."""
     if error is None:

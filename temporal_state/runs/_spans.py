@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from temporal_state.documents import from_text, plain_object, to_text
+from temporal_state.documents import from_text, plain, plain_object, to_text
 from temporal_state.errors import ConflictError, InvalidValueError, TooLargeError
 from temporal_state.runs._hand import OPEN, canonical
 from temporal_state.runs._merge import Json
@@ -79,7 +79,7 @@ def to_json(span: Span) -> Json:
     if problem is not None:
         raise InvalidValueError(f"{what} {problem}")
     return {
-        "name": span.name,
+        "name": plain(span.name, f"the name of {what}"),
         "parent": span.parent_span_id,
         "step": span.step,
         "start": to_text(span.start),
@@ -96,6 +96,9 @@ def _problem(span: Span) -> str | None:
         return f"has the status {span.status!r}, which is none of {sorted(STEP_STATUSES)}"
     if span.parent_span_id == span.span_id:
         return "is its own parent; give another, or None"
+    parent = span.parent_span_id
+    if parent is not None and not (isinstance(parent, str) and _ID.fullmatch(parent)):
+        return f"has the parent {parent!r}, which is no id of a span"
     if span.step is not None and span.step < 1:
         return f"is in step {span.step}, but steps are numbered from 1"
     return _problem_of_times(span)

@@ -29,7 +29,8 @@ def encode_name(name: str) -> str:
     """Return the path segment for ``name``.
 
     Raises:
-        InvalidNameError: ``name`` is empty or holds a lone surrogate, which has no UTF-8.
+        InvalidNameError: ``name`` is no text, is empty, or holds a lone surrogate, which has no
+            UTF-8.
     """
     encoded = encode_prefix(name)
     if not encoded:
@@ -46,6 +47,8 @@ def encode_prefix(prefix: str) -> str:
     Longer than `KEPT_OF_LONG` characters it no longer holds for names that are cut: those who
     list must ask for ``encode_prefix(prefix)[:KEPT_OF_LONG]`` and check what they get.
     """
+    if not isinstance(prefix, str):
+        raise InvalidNameError(f"the name {prefix!r} is a {type(prefix).__name__}; give a string")
     if _AS_IS.fullmatch(prefix):
         return prefix
     try:

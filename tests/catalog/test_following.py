@@ -14,8 +14,8 @@ import temporal_state.runs.catalog._feed as feed_module
 import temporal_state.runs.catalog._follow as follow_module
 import temporal_state.runs.catalog._standing as standing_module
 from temporal_state import StateBackend
-from temporal_state.errors import InvalidValueError, StoreError
-from temporal_state.runs import Patch
+from temporal_state.errors import InvalidNameError, InvalidValueError, StoreError
+from temporal_state.runs import Patch, RunRef
 from temporal_state.runs.catalog._feed import Change, Feed, Place, minute
 from temporal_state.runs.catalog._follow import Follower
 from temporal_state.storage import MemoryStore
@@ -345,3 +345,40 @@ async def test_a_clock_that_is_set_back_hides_no_run(local, other, tmp_path, mon
     assert ids(await other.runs.list()) == ["run-1", "run-2"]
     ahead(hours=7)
     assert ids(await other.runs.list()) == ["run-1", "run-2"]
+
+
+NO_NAMES = [
+    {"workflow_id": ""},
+    {"workflow_id": 5},
+    {"workflow_id": "\ud800"},
+    {"workflow_id": b"bytes"},
+    {"run_id": ""},
+    {"namespace": 5},
+    {"workflow_type": 5},
+    {"workflow_type": "\ud800"},
+    {"kind": None},
+]
+
+
+@pytest.mark.parametrize("given", NO_NAMES, ids=repr)
+async def test_a_run_that_can_have_no_record_is_refused_and_hides_no_other(local, other, given):
+    await told(local.runs, reference(1))
+    options = {"workflow_id": "w", "workflow_type": "T", **given}
+    with pytest.raises((InvalidNameError, InvalidValueError)):
+        await local.runs.start(options.pop("workflow_id"), **options)
+    for backend in (local, other):
+        assert ids(await backend.runs.list()) == ["run-1"]
+
+
+async def test_an_entry_that_names_no_run_hides_no_other(local, other, monkeypatch):
+    monkeypatch.setattr(feed_module.RunLayout, "run", lambda *_: "unchecked")
+    async with local.runs.feed.announced(
+        [Change(reference(1), 1), Change(RunRef("", "", "", NOON))]
+    ):
+        pass
+    monkeypatch.undo()
+    await told(local.runs, reference(1))
+    for backend in (local, other):
+        assert ids(await backend.runs.list()) == ["run-1"]
+    await other.runs.catalog.rebuild()
+    assert ids(await other.runs.list()) == ["run-1"]

@@ -61,6 +61,8 @@ async def test_spans_are_added_together_in_any_order(runs, ref):
         ([span("bad", status="fine")], "'bad'.*fine"),
         ([span("bad", end=None)], "'bad'.*no end"),
         ([span("bad", name="")], "'bad'.*no name"),
+        ([span("bad", name="\ud800")], "'bad'.*surrogate"),
+        ([span("bad", "\ud800")], "'bad'.*parent"),
         ([span("bad", step=0)], "'bad'.*step 0"),
         ([span("bad", attributes={"x": {1}})], "'bad'"),
         ([span("good"), span("bad", "missing")], "'bad'.*'missing'"),

@@ -11,6 +11,7 @@ which it was taken, and is given up soon: a follower asks only for the names of 
 """
 
 import asyncio
+import logging
 import secrets
 import threading
 import time
@@ -23,9 +24,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from temporal_state.documents import Engine, Layout, dumps, from_text, to_text
-from temporal_state.errors import ConflictError, InvalidValueError
-from temporal_state.runs._objects import SCHEMA, Objects
-from temporal_state.runs._refs import RunRef
+from temporal_state.errors import ConflictError, InvalidNameError, InvalidValueError
+from temporal_state.runs._objects import SCHEMA, Objects, decoding
+from temporal_state.runs._refs import RunLayout, RunRef
+
+log = logging.getLogger("temporal_state")
 
 NAME_FOR = timedelta(minutes=15)
 NAME_ENTRIES = 512
@@ -93,6 +96,7 @@ class Feed:
         self._engine = engine
         self._prefix = f"{layout.base}/feed/"
         self._objects = Objects(engine)
+        self._places = RunLayout(layout)
         self._lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Lane] = WeakKeyDictionary()
         self._written: OrderedDict[Place, None] = OrderedDict()
         self._lock = threading.Lock()
@@ -104,9 +108,12 @@ class Feed:
         A block that took so long that followers may have stopped to wait is announced once more.
 
         Raises:
+            InvalidNameError: No run can have such a name; followers would stumble over it.
             StoreError: They could not be named; the block was not entered.
         """
         changes = list(changes)
+        for change in changes:
+            self._places.run(change.ref)
         began = time.monotonic()
         places = await self._announce(changes)
         yield
@@ -198,8 +205,19 @@ class Feed:
 
     async def read(self, writer: str, sequence: int) -> list[Change]:
         """Return what an entry names; nothing if it is gone."""
-        entry = await self._objects.read(self.key(writer, sequence))
-        return [from_json(change) for change in entry.get("changes", [])]
+        key = self.key(writer, sequence)
+        entry = await self._objects.read(key)
+        with decoding(f"the entry {key} of the feed"):
+            return [from_json(change) for change in entry.get("changes", [])]
+
+    def names_a_run(self, change: Change) -> bool:
+        """Return whether there can be such a run; another writer may not have looked."""
+        try:
+            self._places.run(change.ref)
+        except InvalidNameError as error:
+            log.warning("the feed names %s, which is no run: %s", change.ref, error)
+            return False
+        return True
 
     async def fold(self, older_than: timedelta) -> int:
         """Drop entries of writers that began before a horizon; return how many.

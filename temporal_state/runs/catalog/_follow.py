@@ -159,6 +159,7 @@ class Follower:
             Waiting(Place(*entry, position), change, now)
             for entry, changes in zip(entries, read, strict=True)
             for position, change in enumerate(changes)
+            if self.feed.names_a_run(change)
         ]
         cursors: dict[str, int] = {}
         for writer, number in entries:
