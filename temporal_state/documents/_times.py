@@ -19,10 +19,17 @@ def aware(time: datetime, name: str) -> datetime:
     """Return a time that was given as ``name``.
 
     Raises:
-        InvalidValueError: It is no time, or has no time zone, so that it cannot be compared.
+        InvalidValueError: It is no time, has no time zone, so that it cannot be compared, or is
+            beyond the years 1 to 9999 in UTC.
     """
     if not isinstance(time, datetime) or time.tzinfo is None:
         raise InvalidValueError(f"{name}={time!r} has no time zone; give an aware datetime")
+    try:
+        time.astimezone(UTC)
+    except OverflowError:
+        raise InvalidValueError(
+            f"{name}={time!r} is out of range in UTC; give a time between the years 1 and 9999"
+        ) from None
     return time
 
 

@@ -16,6 +16,7 @@ from temporal_state.documents import from_text, plain, to_text
 from temporal_state.errors import InvalidValueError
 from temporal_state.runs._checkpoints import CheckpointWriter
 from temporal_state.runs._facts import (
+    check_number,
     check_status,
     error_fact,
     notes_fact,
@@ -144,8 +145,8 @@ class RunsByHand(CheckpointWriter):
             ConflictError: A worker records the steps of this run.
         """
         now = self._at(at)
-        if number < 1 or attempt < 1:
-            raise InvalidValueError(f"step {number}, attempt {attempt}: both are counted from 1")
+        check_number(number, "number")
+        check_number(attempt, "attempt")
         check_status(status, STEP_STATUSES)
         begun = None if started is None else time_fact(started, "started")
         end = None if ended is None else time_fact(ended, "ended")

@@ -10,7 +10,7 @@ from typing import Any
 from temporal_state.documents import dumps, plain_object, to_text
 from temporal_state.errors import ConflictError, InvalidValueError
 from temporal_state.runs._decode import to_checkpoint
-from temporal_state.runs._facts import refuse_recorded, time_fact
+from temporal_state.runs._facts import check_number, refuse_recorded, text_fact, time_fact
 from temporal_state.runs._hand import (
     add_called,
     add_checkpoint,
@@ -61,11 +61,11 @@ class CheckpointWriter(RunWriter):
         """
         now = self._at(at)
         value = plain_object(dict(state), "state")
-        if step < 0 or (number is not None and number < 1) or name == "":
-            raise InvalidValueError(
-                f"step={step}, number={number}, name={name!r}: a step is 0 or more, a number 1 or "
-                "more, and a name has a character"
-            )
+        check_number(step, "step", least=0)
+        if number is not None:
+            check_number(number, "number")
+        if name is not None and not text_fact(name, "name"):
+            raise InvalidValueError("name='': a name has a character; give one, or None")
         digest = hashlib.sha256(canonical(value)).hexdigest()
         seen = {"step": step, "time": now, "name": name, "digest": digest, "clock": 0}
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from temporal_state.documents import from_text, plain, plain_object
 from temporal_state.errors import ConflictError, InvalidValueError
-from temporal_state.runs._facts import time_fact
+from temporal_state.runs._facts import check_number, time_fact
 from temporal_state.runs._listed import Listed, check_limit, check_window, place_after
 from temporal_state.runs._merge import Json
 from temporal_state.runs._objects import Objects, decoding
@@ -80,8 +80,8 @@ class Evaluations:
             or not math.isfinite(score)
         ):
             raise InvalidValueError(f"score={score!r} is no finite number; give one")
-        if step is not None and step < 1:
-            raise InvalidValueError(f"step={step} is none; steps are numbered from 1")
+        if step is not None:
+            check_number(step, "step")
         id = uuid.uuid4().hex if evaluation_id is None else evaluation_id
         value: Json = {
             "id": id,

@@ -11,6 +11,7 @@ from temporal_state.runs._merge import Json
 from temporal_state.runs._records import Failure
 from temporal_state.runs._refs import RunRef
 
+MAX_NUMBER = 2**53
 MAX_NOTES = 64 * 1024
 """Most bytes of JSON of notes by hand and of its activities that a run has; lists bring them."""
 
@@ -22,6 +23,19 @@ def time_fact(time: datetime, what: str) -> str:
         InvalidValueError: It has no time zone.
     """
     return to_text(aware(time, what))
+
+
+def check_number(number: int, what: str, *, least: int = 1) -> int:
+    """Return a number of something that is counted.
+
+    Raises:
+        InvalidValueError: It is none.
+    """
+    if type(number) is not int or not least <= number <= MAX_NUMBER:
+        raise InvalidValueError(
+            f"{what}={number!r} is not {least} to {MAX_NUMBER}; give the number of one"
+        )
+    return number
 
 
 def text_fact(text: str, what: str) -> str:

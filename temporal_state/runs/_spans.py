@@ -15,6 +15,7 @@ from typing import Any
 
 from temporal_state.documents import from_text, plain, plain_object, to_text
 from temporal_state.errors import ConflictError, InvalidValueError, TooLargeError
+from temporal_state.runs._facts import MAX_NUMBER
 from temporal_state.runs._hand import OPEN, canonical
 from temporal_state.runs._merge import Json
 from temporal_state.runs._records import STEP_STATUSES, time_of
@@ -99,7 +100,7 @@ def _problem(span: Span) -> str | None:
     parent = span.parent_span_id
     if parent is not None and not (isinstance(parent, str) and _ID.fullmatch(parent)):
         return f"has the parent {parent!r}, which is no id of a span"
-    if span.step is not None and span.step < 1:
+    if span.step is not None and not 1 <= span.step <= MAX_NUMBER:
         return f"is in step {span.step}, but steps are numbered from 1"
     return _problem_of_times(span)
 

@@ -14,6 +14,7 @@ import temporal_state.runs.catalog._feed as feed_module
 import temporal_state.runs.catalog._follow as follow_module
 import temporal_state.runs.catalog._standing as standing_module
 from temporal_state import StateBackend
+from temporal_state.documents import to_text
 from temporal_state.errors import InvalidNameError, InvalidValueError, StoreError
 from temporal_state.runs import Patch, RunRef
 from temporal_state.runs.catalog._feed import Change, Feed, Place, minute
@@ -382,3 +383,15 @@ async def test_an_entry_that_names_no_run_hides_no_other(local, other, monkeypat
         assert ids(await backend.runs.list()) == ["run-1"]
     await other.runs.catalog.rebuild()
     assert ids(await other.runs.list()) == ["run-1"]
+
+
+async def test_times_that_mean_for_ever_hide_no_run(local):
+    """More of them in one hour than 64 bits can count the microseconds of."""
+    refs = [reference(n) for n in range(40)]
+    forever = to_text(datetime.max.replace(tzinfo=UTC))
+    for ref in refs:
+        await told(local.runs, ref, status="completed", ended=forever)
+    assert len(await local.runs.list()) == len(refs)
+    assert (await local.runs.stats()).total == len(refs)
+    await local.runs.catalog.rebuild()
+    assert len(await local.runs.list()) == len(refs)

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import sys
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from as_told import NOON, Clock, checkpoint, header, told
@@ -356,3 +356,27 @@ async def test_two_processes_write_one_record(tmp_path):
         assert (run.status, run.counts, run.steps) == ("completed", {"completed": 10}, 69)
         assert run.metadata == {"a": True, "b": True}
         assert [s.number for s in await backend.runs.steps("shared")] == [*range(60, 70)]
+
+
+BEYOND = datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda runs, ref: runs.start("w", workflow_type="T", started=BEYOND),
+        lambda runs, ref: runs.finish(ref, ended=BEYOND),
+        lambda runs, ref: runs.step(ref, number=2**70, name="a"),
+        lambda runs, ref: runs.step(ref, number=1, name="a", attempt=2**70),
+        lambda runs, ref: runs.step(ref, number=1, name="\ud800"),
+        lambda runs, ref: runs.step(ref, number=1, name="a", worker=5),
+        lambda runs, ref: runs.checkpoint(ref, step=2**70, state={}),
+        lambda runs, ref: runs.checkpoint(ref, step=1, state={}, name=5),
+        lambda runs, ref: runs.evaluate(ref, 1, step=2**70),
+    ],
+)
+async def test_what_no_record_can_hold_is_refused_by_name(runs, call):
+    ref = await runs.start("order-9", workflow_type="T", run_id="r1")
+    with pytest.raises(InvalidValueError):
+        await call(runs, ref)
+    assert (await runs.get("order-9")).status == "running"

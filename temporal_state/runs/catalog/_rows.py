@@ -23,6 +23,7 @@ UNSETTLED = "unsettled"
 """The label of a run of which Temporal may say something else; labels of metadata are lists."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+LIFETIME = timedelta(days=100 * 365) // _MICROSECOND
 
 
 class TallyKey(NamedTuple):
@@ -73,7 +74,7 @@ class Counted:
 
     def tallies(self) -> Iterable[tuple[TallyKey, Sums]]:
         """Yield what this run adds to each tally of an hour."""
-        micros = 0 if self.ended is None else self.ended - self.started
+        micros = _lasting(self.started, self.ended)
         closed, made = int(self.ended is not None), (self.checkpoints, self.timed, self.writing)
         sums = Sums(1, closed, micros, *made, self.bytes)
         groups = [("status", "", self.status), ("type", self.workflow_type, "")]
@@ -181,6 +182,15 @@ def micros_of(time: datetime) -> int:
     return (time - _EPOCH) // _MICROSECOND
 
 
+def _lasting(begun: int, ended: int | None) -> int:
+    """Return how long something took that adds up to less than the catalog's integers hold.
+
+    Longer than a lifetime only a hand can write, who means that there is no end.
+    """
+    took = 0 if ended is None else max(ended - begun, 0)
+    return took if took <= LIFETIME else 0
+
+
 def time_of_micros(micros: int) -> datetime:
     """Return the time of so many microseconds since 1970."""
     return _EPOCH + micros * _MICROSECOND
@@ -232,7 +242,7 @@ def _step_sums(steps: Sequence[Step]) -> list[list[Any]]:
     sums: dict[tuple[int, str, str], Sums] = {}
     for step in steps:
         begun = micros_of(step.scheduled)
-        took = 0 if step.closed is None else max(micros_of(step.closed) - begun, 0)
+        took = _lasting(begun, None if step.closed is None else micros_of(step.closed))
         key = (begun // HOUR, column(step.name), step.status)
         seen = Sums(1, int(step.closed is not None), took)
         sums[key] = sums.get(key, Sums()).plus(seen)
