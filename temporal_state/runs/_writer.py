@@ -126,9 +126,12 @@ class RunWriter(RunReader):
         written = len(writes) + len(values)
         if header is None and not first and not patch.notes:
             return written
+        shared = None
         if header is not None and header.get("checkpoints"):
-            await self._keep_document(patch.ref, header)
+            shared = await self._keep_document(patch.ref, header)
         await self._write_run(patch.ref, header, first, patch.notes, watch)
+        if shared is not None:
+            await self._keep(*shared)
         return written + 1
 
     async def _home(self, ref: RunRef, header: Json) -> ChainRef:
@@ -199,19 +202,29 @@ class RunWriter(RunReader):
             self._with_input.add(ref)
         await self._forget(ref, dropped)
 
-    async def _keep_document(self, ref: RunRef, header: Json) -> None:
+    async def _keep_document(self, ref: RunRef, header: Json) -> tuple[str, bytes] | None:
+        """Keep the own document for checkpoints; return what was there already, if it was.
+
+        Until the record names these checkpoints too, who drops others may take it away.
+        """
         own = {"workflow_id": ref.workflow_id, "chain": header["chain"]}
         chain = ChainRef(**(header.get("home") or {"namespace": ref.namespace, **own}))
         document = await DocumentHandle(self.engine, self.own.one(chain).address).read()
         if document is None:
-            return
+            return None
         data = dumps({"state": document.value})
         for checkpoint in header["checkpoints"]:
             if "version" not in checkpoint:
                 checkpoint |= {"version": document.version, "bytes": len(data)}
         key = self._places.document(ref, document.version)
-        if await self._store.head(key) is None:
-            await self._store.put(key, data)
+        return None if await self._keep(key, data) else (key, data)
+
+    async def _keep(self, key: str, data: bytes) -> bool:
+        """Write an object unless there is one; return whether it was written."""
+        if await self._store.head(key) is not None:
+            return False
+        await self._store.put(key, data)
+        return True
 
     async def _forget(self, ref: RunRef, checkpoints: list[Json]) -> None:
         """Remove the states of dropped checkpoints that no other one shares."""

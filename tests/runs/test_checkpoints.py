@@ -114,3 +114,25 @@ def test_a_checkpoint_with_a_name_is_never_dropped():
     kept = [c["number"] for c in merge_checkpoints(many[:250], many[200:])]
     assert kept == [1, *range(400, 500)]
     assert merge_checkpoints(many, [], 450)[:2] == [many[0], many[449]]
+
+
+async def test_a_state_that_others_drop_while_it_is_shared_is_kept_again(
+    backend, runs, ref, monkeypatch
+):
+    chain = ChainRef(ref.namespace, ref.workflow_id, ref.run_id)
+    await backend.own_documents.one(chain).merge({"n": 1})
+    await told(runs, ref, 1, checkpoints=[checkpoint(1)])
+    called = {"name": None, "workflow_type": "T", "task_queue": "q", "told": {"number": 2}}
+    await runs.keep_checkpoint(ref, "call", state={}, version=0, at=None, **called)
+    head = backend.store.head
+
+    async def trimmed_after(key):
+        found = await head(key)
+        monkeypatch.undo()
+        assert await runs.trim_checkpoints(ref, 1) == 1
+        return found
+
+    monkeypatch.setattr(backend.store, "head", trimmed_after)
+    await told(runs, ref, 3, checkpoints=[checkpoint(3)])
+    history = await runs.history(ref.workflow_id)
+    assert [(one.number, one.state) for one in history] == [(2, {}), (3, {"n": 1})]
