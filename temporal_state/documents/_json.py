@@ -25,6 +25,7 @@ JSON: TypeAlias = "dict[str, Any] | list[Any] | str | int | float | bool | None"
 MAX_DEPTH = 200  # orjson writes 254 levels; the envelope needs some
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 _MOST_DIGITS = 20
+_MOST_FLOAT_DIGITS = 767  # no float has more, written out
 _CONVERTED = (datetime, date, time, timedelta, Decimal, UUID)
 
 
@@ -72,11 +73,16 @@ def check_foreign(data: bytes, *, but: str) -> None:
         but: A key whose value only has to have no key twice.
 
     Raises:
-        ValueError: It has an integer beyond 64 bits, more than 200 levels, or an object with the
-            same key twice.
+        ValueError: It has an integer beyond 64 bits, a number with more digits than a float holds,
+            more than 200 levels, or an object with the same key twice.
     """
     try:
-        value = json.loads(data, parse_int=_foreign_integer, object_pairs_hook=_foreign_object)
+        value = json.loads(
+            data,
+            parse_int=_foreign_integer,
+            parse_float=_foreign_float,
+            object_pairs_hook=_foreign_object,
+        )
     except RecursionError as error:
         raise ValueError(f"it has more than {MAX_DEPTH} levels; flatten it") from error
     value.pop(but, None)
@@ -86,6 +92,16 @@ def check_foreign(data: bytes, *, but: str) -> None:
 def _foreign_integer(text: str) -> int:
     # Python refuses to read one of thousands of digits, and not with a path.
     return int(text) if len(text) <= _MOST_DIGITS else _MAX_INT + 1
+
+
+def _foreign_float(text: str) -> float:
+    value = float(text)
+    mantissa = text.lower().partition("e")[0].lstrip("-")
+    digits = len(mantissa.replace(".", "").strip("0")) or 1
+    # Whatever a float was printed with, printed with as many digits it is the same again.
+    if digits > _MOST_FLOAT_DIGITS or Decimal(f"{value:.{digits - 1}e}") != Decimal(text):
+        raise ValueError(f"the number {text:.40} has more digits than a float holds")
+    return value
 
 
 def _foreign_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

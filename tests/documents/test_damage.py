@@ -225,6 +225,9 @@ async def test_another_documents_content_is_no_content_of_this_one(backend, docu
     [
         (b'"x":1', b'"x":1,"x":2'),
         (b'"x":1', b'"x":18446744073709551616'),
+        (b'"x":1', b'"x":12345678901234567.89'),
+        (b'"x":1', b'"x":1.' + b"1" * 5000),
+        (b'"x":1', b'"x":1e-400'),
         (b'"x":1', b'"x":' + b"[" * 300 + b"]" * 300),
         (b'"deleted":false', b'"deleted":false,"deleted":true'),
         (b"}}\n", b'},"$temporal_state":{}}\n'),
@@ -241,8 +244,12 @@ async def test_what_others_have_edited_is_not_changed_in_silence(backend, docume
 async def test_what_others_have_edited_and_set_otherwise_is_read_on(backend, documents):
     await documents.merge("a", {"x": 1})
     document = await stored(backend)
-    document["x"] = {"by": "hand", "n": 2**64 - 1}
-    await put(backend, orjson.dumps(document, option=orjson.OPT_INDENT_2))
+    document["x"] = {"by": "hand", "n": 2**64 - 1, "f": [0.1, 1e300, 5e-324, 0.0, 100.0, -2.5e-7]}
+    text = orjson.dumps(document, option=orjson.OPT_INDENT_2)
+    # As other tools print the same floats.
+    text = text.replace(b"0.1,", b"0.1000000000000000055511151231257827,")
+    text = text.replace(b"100.0,", b"1.00E+2,").replace(b"5e-324,", b"4.9406564584124654e-324,")
+    await put(backend, text)
     assert await documents.merge("a", {"y": 2}) == {"x": document["x"], "y": 2}
     assert (await documents.read("a")).version == 2
 
