@@ -8,7 +8,7 @@ died with some of it untold. The recorder leaves out what is already written.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -57,6 +57,8 @@ REFUSED = frozenset(
 """Reasons to leave the cache that say what became of an end; others, like a full cache, do not."""
 
 OPEN_SHOWN = 20
+INSTANT = timedelta(microseconds=1)
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -86,7 +88,7 @@ class Observer:
     _complete: int = 0
     _now: datetime = field(default_factory=utc_now)
     _now_text: str = ""
-    _seen: datetime = field(default_factory=utc_now)
+    _seen: datetime = NEVER
     _checkpoint_step: int = 0
     _checkpoint_time: datetime | None = None
 
@@ -98,7 +100,8 @@ class Observer:
     def look_at(self, seen: Seen) -> None:
         """Take in what was seen next; a command that asks to be told something is told."""
         first = seen.act.jobs[0]
-        self._seen, self._lineage = seen.time, seen.lineage
+        # Later than what was seen before, also if the clock was set back: it puts them in order.
+        self._seen, self._lineage = max(seen.time, self._seen + INSTANT), seen.lineage
         if first.HasField("remove_from_cache"):
             self._see_eviction(first.remove_from_cache.reason)
             return

@@ -5,10 +5,11 @@ and, where the record could be wrong for a while, also while it runs.
 """
 
 import asyncio
+import itertools
 import threading
 import uuid
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,33 @@ class FailsItsTasks:
         if broken():
             raise {"RuntimeError": RuntimeError, "KeyError": KeyError}[kind]("a bug")
         return "fixed"
+
+
+@activity.defn
+async def slow_echo(value: Any) -> Any:
+    await asyncio.sleep(0.2)
+    return value
+
+
+@workflow.defn
+class EndsAfterLocalOnes:
+    @workflow.run
+    async def run(self) -> int:
+        await workflow.execute_local_activity(slow_echo, 1, start_to_close_timeout=SOON)
+        return await workflow.execute_local_activity(slow_echo, 2, start_to_close_timeout=SOON)
+
+
+async def test_an_end_is_seen_though_the_clock_of_its_worker_is_set_back(on_dev, monkeypatch):
+    seconds = itertools.count()
+
+    def backwards() -> datetime:
+        return datetime.now(UTC) - timedelta(seconds=next(seconds))
+
+    monkeypatch.setattr("temporal_state.temporal._follower.utc_now", backwards)
+    async with on_dev.worker(EndsAfterLocalOnes, **{**quick(on_dev), "activities": [slow_echo]}):
+        handle = await on_dev.start(EndsAfterLocalOnes.run)
+        assert await handle.result() == 2
+    assert (await agreed(on_dev, handle)).counts == {"completed": 2}
 
 
 @pytest.mark.parametrize(
