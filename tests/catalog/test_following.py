@@ -393,5 +393,7 @@ async def test_times_that_mean_for_ever_hide_no_run(local):
         await told(local.runs, ref, status="completed", ended=forever)
     assert len(await local.runs.list()) == len(refs)
     assert (await local.runs.stats()).total == len(refs)
+    of_no_whole_hour = await local.runs.stats(since=NOON - timedelta(minutes=50))
+    assert of_no_whole_hour.total == len(refs)
     await local.runs.catalog.rebuild()
     assert len(await local.runs.list()) == len(refs)

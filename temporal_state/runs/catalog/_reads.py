@@ -153,7 +153,8 @@ def _add_rows(
 ) -> None:
     if window[0] >= window[1]:
         return
-    for type, status, child, *numbers in link.rows(_sql.SUM_RUNS, (namespace, *window)):
+    where = (_sql.LIFETIME, namespace, *window)
+    for type, status, child, *numbers in link.rows(_sql.SUM_RUNS, where):
         sums = Sums(*map(int, numbers))
         _add(found, ("status", "", status), sums)
         _add(found, ("type", type, ""), sums)

@@ -15,6 +15,7 @@ from temporal_state.runs._decode import to_run
 from temporal_state.runs._hand import canonical, view
 from temporal_state.runs._merge import Json
 from temporal_state.runs._records import Run, Step
+from temporal_state.runs.catalog import _sql
 
 HOUR = 3_600_000_000
 LEVELS = (HOUR, 24 * HOUR, 32 * 24 * HOUR)
@@ -23,7 +24,6 @@ UNSETTLED = "unsettled"
 """The label of a run of which Temporal may say something else; labels of metadata are lists."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-LIFETIME = timedelta(days=100 * 365) // _MICROSECOND
 
 
 class TallyKey(NamedTuple):
@@ -183,12 +183,9 @@ def micros_of(time: datetime) -> int:
 
 
 def _lasting(begun: int, ended: int | None) -> int:
-    """Return how long something took that adds up to less than the catalog's integers hold.
-
-    Longer than a lifetime only a hand can write, who means that there is no end.
-    """
+    """Return how long something took, if that can be added up."""
     took = 0 if ended is None else max(ended - begun, 0)
-    return took if took <= LIFETIME else 0
+    return took if took <= _sql.LIFETIME else 0
 
 
 def time_of_micros(micros: int) -> datetime:

@@ -6,6 +6,9 @@ differently.
 """
 
 SCHEMA = 3
+LIFETIME = 100 * 365 * 24 * 3_600_000_000
+"""Microseconds. Longer only a hand can write, who means that there is no end; it adds nothing to
+sums, which would soon be more than an integer holds."""
 
 TABLES = (
     """CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)""",
@@ -130,7 +133,8 @@ SUM_TALLIES = (
 )
 SUM_RUNS = (
     "SELECT workflow_type, status, CASE WHEN parent IS NULL THEN 0 ELSE 1 END, COUNT(*), "
-    "COUNT(ended), COALESCE(SUM(ended - started), 0), "
+    "COUNT(ended), SUM(CASE WHEN ended - started BETWEEN 0 AND ? "
+    "THEN ended - started ELSE 0 END), "
     "SUM(checkpoints), SUM(timed), SUM(writing), SUM(bytes) FROM runs "
     "WHERE namespace = ? AND started >= ? AND started < ? GROUP BY 1, 2, 3"
 )
