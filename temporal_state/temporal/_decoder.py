@@ -8,6 +8,8 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter, PayloadConverter, SerializationContext
 
+from temporal_state.temporal._wire import is_plain
+
 log = logging.getLogger("temporal_state")
 
 
@@ -54,7 +56,7 @@ class Decoder:
 
     async def header(self, payload: Payload, context: SerializationContext) -> Payload:
         """Return the value of a header: a client may be set up so that they are encoded, or not."""
-        if payload.metadata.get("encoding") == b"json/plain":
+        if is_plain(payload):
             return payload
         return await self.one(payload, context)
 

@@ -88,7 +88,7 @@ class HeaderWriter:
         self.asks |= call.activity_type == CHECKPOINT
         if self._headers is None:
             self._headers = CallHeaders(self._info, self.lineage, recorded=self._recorded)
-        self._headers.write(call.headers[HEADER], content, key, now, self._reset)
+        self._headers.write(call.headers[HEADER], content, key.part, now, self._reset)
 
     def _write_local(self, call: Any, now: datetime) -> None:
         # After a long pause between attempts the SDK schedules the same call anew.

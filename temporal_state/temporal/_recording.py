@@ -28,7 +28,7 @@ from temporal_state.temporal._recorder import Recorder, RecorderSettings
 from temporal_state.temporal._seen import ObserverSettings
 from temporal_state.temporal._untold import Intake, Nowhere, Room, Source
 from temporal_state.temporal._values import restored
-from temporal_state.temporal._wire import UNRECORDED
+from temporal_state.temporal._wire import UNRECORDED, is_plain
 
 log = logging.getLogger("temporal_state")
 
@@ -186,7 +186,7 @@ class RecordingLane(Intake):
             return None
         try:
             codec = self._converter.payload_codec
-            if payload.metadata.get("encoding") != b"json/plain" and codec is not None:
+            if codec is not None and not is_plain(payload):
                 payload = (await codec.decode([payload]))[0]
             return CallHeader.from_payload(payload)
         except Exception:

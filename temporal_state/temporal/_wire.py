@@ -78,6 +78,12 @@ def json_payload(value: dict[str, Any]) -> Payload:
     return Payload(metadata={"encoding": b"json/plain"}, data=dumps(value))
 
 
+def is_plain(payload: Payload) -> bool:
+    """Return whether a payload is a JSON object as we write it, and no codec has touched it."""
+    said = payload.metadata.get("encoding", b"json/plain")  # of a call's header nothing is said
+    return said == b"json/plain" and payload.data.startswith(b"{")
+
+
 def object_in(payload: Payload | None) -> dict[str, Any] | None:
     """Return the JSON object in a payload; ``None`` if it is absent or cannot be read as one."""
     try:
