@@ -34,6 +34,11 @@ class Objects:
         """Return an object, or an empty one if there is none."""
         return await self.find(key) or {}
 
+    async def exists(self, key: str) -> bool:
+        """Return whether there is an object, without reading it."""
+        found = await self.engine.in_time(self.engine.store.head(key), f"looking for {key}")
+        return found is not None
+
     async def update(self, key: str, merge: Callable[[Json], Json]) -> None:
         """Change an object as one step; nothing is written if nothing changed.
 

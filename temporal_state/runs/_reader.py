@@ -273,17 +273,19 @@ class RunReader:
     async def _runs_under(self, prefix: str) -> list[str]:
         """Return the keys of a workflow id's runs, without listing all that one run may have."""
         found: list[str] = []
-        after, limit = "", FIRST_PAGE
-        while page := await self._objects.page(prefix, after, limit):
+        page, limit = await self._objects.page(prefix, "", FIRST_PAGE), FIRST_PAGE
+        while page:
             found += [key for key in page if key.endswith(f"/{RUN_FILE}")]
             if len(page) < limit:
                 break
             limit = PAGE
             folder = f"{prefix}{page[-1].removeprefix(prefix).partition('/')[0]}/"
             key = f"{folder}{RUN_FILE}"
-            if key not in page and await self._objects.find(key) is not None:
+            is_there, page = await asyncio.gather(
+                self._objects.exists(key), self._objects.page(prefix, f"{folder}~", limit)
+            )
+            if is_there and key not in found:
                 found.append(key)
-            after = f"{folder}~"
         return found
 
     async def _months(self, namespace: str) -> Sequence[str]:
