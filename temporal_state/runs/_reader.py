@@ -281,11 +281,12 @@ class RunReader:
             limit = PAGE
             folder = f"{prefix}{page[-1].removeprefix(prefix).partition('/')[0]}/"
             key = f"{folder}{RUN_FILE}"
-            is_there, page = await asyncio.gather(
-                self._objects.exists(key), self._objects.page(prefix, f"{folder}~", limit)
-            )
-            if is_there and key not in found:
-                found.append(key)
+            further = self._objects.page(prefix, f"{folder}~", limit)
+            if key in found:
+                page = await further
+                continue
+            is_there, page = await asyncio.gather(self._objects.exists(key), further)
+            found += [key] if is_there else []
         return found
 
     async def _months(self, namespace: str) -> Sequence[str]:
