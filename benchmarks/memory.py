@@ -43,6 +43,13 @@ AT_ONCE = 10
 FEWER, FEWER_STEPS = 200, (10, 50)  # with a header of one byte: enough for what a step takes
 UNDER_WAY = 20  # at once; the others wait to be started, or have made their steps
 SETTLED = 6.0  # seconds: the last flush comes after three
+TRIED = (
+    "Tried, with 200 in flight and 50 steps: no header at all, 0.1 KB a step more than without the "
+    "plugin; a header of one byte, 0.8 KB; ours, 1.05 KB, and 1.34 KB before it lost its encoding, "
+    "its step key and half of its text. Local activities could be told within the process, but one "
+    "that is still on its way when its workflow task fails would be told of another call, and its "
+    "change be lost"
+)
 SOON = timedelta(minutes=2)  # also for a workflow task, which a busy machine should not repeat
 
 
@@ -94,8 +101,8 @@ class _Outbound(WorkflowOutboundInterceptor):
 
 async def rows(*, short: bool) -> AsyncIterator[Row]:
     """Yield the figures."""
-    in_flight, steps = (20, (2, 5)) if short else (IN_FLIGHT, STEPS)
-    fewer, fewer_steps = (10, (2, 5)) if short else (FEWER, FEWER_STEPS)
+    in_flight, steps = (3, (1, 2)) if short else (IN_FLIGHT, STEPS)
+    fewer, fewer_steps = (3, (1, 2)) if short else (FEWER, FEWER_STEPS)
     (few, many), (first, last) = steps, fewer_steps
     async with await dev_server(fast=True, dev_server_log_level="error") as server:
         target = server.client.service_client.config.target_host
@@ -103,9 +110,9 @@ async def rows(*, short: bool) -> AsyncIterator[Row]:
         told = [await more(target, "header", fewer, count) for count in fewer_steps]
     header = (told[1] - told[0]) / (last - first)
     note = (
-        f"the SDK keeps what each call was told, as long as the run is cached: of a header of one "
-        f"byte that is {number(header)} B a step, which no plugin that tells activities anything "
-        "can go below"
+        f"the SDK's core keeps each call as it was made, headers and all, for as long as the run "
+        f"is cached; one byte in a header takes {number(header)} B a step (next row), so nothing "
+        f"that tells activities of their calls can do with less. {TRIED}"
     )
     yield Row(
         f"memory per workflow in flight, {in_flight:,} of them with {many} steps each",
