@@ -31,23 +31,25 @@ class Info:
     workflow_start_time: datetime = STARTED
 
 
-def written(info=None, lineage=None, *, recorded=True, part=0):
+def written(info=None, lineage=None, *, recorded=True, part=0, since=None):
     """Return the header of a call."""
     payload = Payload()
     headers = CallHeaders(info or Info(), lineage or Lineage(), recorded=recorded)
-    headers.write(payload, CONTENT, part, NOW)
+    headers.write(payload, CONTENT, part, NOW, since)
     return payload
 
 
 @pytest.mark.parametrize("chain", [ORIGINAL, CHAIN])
 @pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize("part", [0, 7])
+@pytest.mark.parametrize("since", [None, STARTED])
 @pytest.mark.parametrize("lineage", [Lineage(), Lineage(Source("default", "order-7", CHAIN))])
-def test_an_activity_reads_what_its_workflow_wrote(chain, recorded, part, lineage):
+def test_an_activity_reads_what_its_workflow_wrote(chain, recorded, part, since, lineage):
     info = Info(first_execution_run_id=chain)
-    read = CallHeader.from_payload(written(info, lineage, recorded=recorded, part=part))
+    header = written(info, lineage, recorded=recorded, part=part, since=since)
     key = step_key(ORIGINAL, CONTENT)
-    assert read == CallHeader(chain, CONTENT, key, NOW, STARTED, lineage, recorded, part)
+    told = CallHeader(chain, CONTENT, key, NOW, STARTED, lineage, recorded, part, since)
+    assert CallHeader.from_payload(header) == told
 
 
 def test_what_each_call_is_told_is_short_and_bare():
