@@ -15,12 +15,17 @@ from servers import PostgresServer
 from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxRestrictions
 
 from temporal_state import StateBackend, StatePlugin
 from temporal_state.storage import ObjectStorage
 
 # As its entry point does where the package is installed with its metadata of today.
 pytest_plugins = ["pytest_temporal_state"]
+
+# A sandbox imports the module of its workflow anew, which here is a module of tests: with each, all
+# of pytest took more than the workflow.
+SandboxRestrictions.passthrough_modules_default.update({"pytest", "_pytest", "hypothesis"})
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,8 @@ with workflow.unsafe.imports_passed_through():
 
 SOON = timedelta(seconds=30)
 ONCE = RetryPolicy(maximum_attempts=1)
+BUSY = timedelta(minutes=1)
+"""Workflow tasks have this long: one that a busy machine lets time out adds to a history."""
 QUICKLY = RetryPolicy(initial_interval=timedelta(milliseconds=10), maximum_attempts=3)
 KEYWORD = SearchAttributeKey.for_keyword("RecordingTest")
 
@@ -364,6 +366,7 @@ async def outcome_of(client, queue, case):
         args=case.arguments,
         id=f"{case.definition.__name__}-{uuid.uuid4().hex}",
         task_queue=queue,
+        task_timeout=BUSY,
     )
     await case.drive(handle)
     try:
@@ -402,9 +405,10 @@ async def all_outcomes(client, plugins, runner):
         workflows=WORKFLOWS,
         activities=[double, flaky, waits_at_door],
         plugins=plugins,
+        sticky_queue_schedule_to_start_timeout=BUSY,
         **options,
     ):
-        outcomes = (asyncio.wait_for(outcome_of(client, queue, c), 40) for c in CASES.values())
+        outcomes = (asyncio.wait_for(outcome_of(client, queue, c), 100) for c in CASES.values())
         results = await asyncio.gather(*outcomes)
     return dict(zip(CASES, results, strict=True))
 
