@@ -28,9 +28,15 @@ PACKAGE = Path(temporal_state.__file__).parents[1]
 STRACE = shutil.which("strace")
 _ONE = threading.Lock()  # the end of a process is told once, and each start asks for those of all
 _IMPORTED = [
-    *("temporal_state.storage", "temporal_state.cli._app"),
-    *("psycopg", "obstore.store", "multiprocessing.spawn"),
+    *("temporal_state.storage", "temporal_state.temporal", "temporal_state.cli._app"),
+    *("temporalio.worker", "psycopg", "obstore.store", "multiprocessing.spawn"),
 ]
+_WORKER = """
+import asyncio, importlib, sys
+folder, module, *arguments = sys.argv[1:]
+sys.path.insert(0, folder)
+asyncio.run(importlib.import_module(module).main(*arguments))
+"""
 
 
 class Child(Protocol):
@@ -77,6 +83,9 @@ class Forked:
 
     def kill(self) -> None:
         self._process.kill()
+
+    def terminate(self) -> None:
+        self._process.terminate()
 
     def output_so_far(self) -> str:
         return self._files[0].read_text() if self._files[0].exists() else ""
@@ -184,6 +193,20 @@ class Children:
         else:
             process = Forked(program, words)
         self._started.append(process)
+        return process
+
+    def worker(self, script: Path, *args: object) -> Forked:
+        """Start a worker, which is what the function ``main`` of a file is."""
+        process = Forked(_WORKER, [str(script.parent), script.stem, *map(str, args)])
+        self._started.append(process)
+        return process
+
+    async def ready_worker(self, script: Path, *args: object) -> Forked:
+        """Start a worker; return once it has said that it is ready."""
+        process = self.worker(script, *args)
+        while process.output_so_far() != "ready\n":
+            assert process.returncode is None, process.communicate()
+            await asyncio.sleep(0.005)
         return process
 
     async def output(self, process: Child) -> str:

@@ -1,9 +1,7 @@
-"""A worker that dies once the server has taken the completion: `... TARGET QUEUE ROOT ID`."""
+"""A worker that dies once the server has taken the completion."""
 
-import asyncio
 import os
 import signal
-import sys
 from datetime import timedelta
 
 from reconciling import ACTIVITIES, WORKFLOWS
@@ -13,10 +11,10 @@ from temporalio.worker import Worker
 from temporal_state import Recording, StatePlugin
 
 
-async def main(target, queue, root, id):
+async def main(target, queue, root, id, flush):
     client = await Client.connect(target)
     # Nothing that is seen in the last half second before the end is written.
-    recording = Recording(flush_interval=timedelta(seconds=float(os.environ["FLUSH"])))
+    recording = Recording(flush_interval=timedelta(seconds=float(flush)))
     worker = Worker(
         client,
         task_queue=queue,
@@ -27,7 +25,3 @@ async def main(target, queue, root, id):
     async with worker:
         await client.get_workflow_handle(id).result()
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))

@@ -1,9 +1,7 @@
 """Whatever happened to a run while nobody looked: its record comes to say what Temporal says."""
 
 import asyncio
-import os
 import signal
-import sys
 import uuid
 from dataclasses import replace
 from datetime import timedelta
@@ -393,16 +391,13 @@ async def test_what_is_young_is_left_alone(on_dev):
 
 @pytest.mark.parametrize("flush", ["0.02", "60"])
 async def test_a_worker_killed_after_its_completion_was_taken_leaves_nothing_wrong(
-    on_dev, tmp_path, flush
+    on_dev, children, tmp_path, flush
 ):
     handle = await on_dev.start(Continues.run, 0)
     target = on_dev.client.service_client.config.target_host
     root = str(tmp_path / "store")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(SCRIPT), target, on_dev.task_queue, root, handle.id,
-        env={**os.environ, "FLUSH": flush, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
+    process = children.worker(SCRIPT, target, on_dev.task_queue, root, handle.id, flush)
+    assert await asyncio.to_thread(process.wait, 60) == -signal.SIGKILL
     if flush == "60":
         assert await on_dev.backend.runs.get(handle.id) is None
     await settled_twice(on_dev, handle.id)

@@ -1,8 +1,7 @@
-"""The worker process that the kill test kills: `kill_worker.py TARGET QUEUE ROOT`."""
+"""The worker process that the kill test kills."""
 
 import asyncio
 import signal
-import sys
 from datetime import timedelta
 
 from temporalio import activity, workflow
@@ -54,7 +53,3 @@ async def main(target: str, queue: str, root: str) -> None:
     async with worker:
         print("ready", flush=True)
         await stop.wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))

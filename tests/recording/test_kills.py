@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,43 +13,35 @@ SCRIPT = Path(__file__).with_name("kill_worker.py")
 STEPS = 300
 
 
-async def start_worker(*arguments):
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(SCRIPT), *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    assert await process.stdout.readline() == b"ready\n"
-    return process
-
-
-async def kill_until_done(handle, kills, seed, *arguments):
+async def kill_until_done(children, handle, kills, seed, *arguments):
     """Kill the worker ``kills`` times, then let one finish; return how many were killed."""
     moments = random.Random(seed)
     done = asyncio.create_task(handle.result())
     killed = 0
     while True:
-        worker = await start_worker(*arguments)
+        worker = await children.ready_worker(SCRIPT, *arguments)
         if killed < kills:
             await asyncio.wait({done}, timeout=moments.uniform(0.02, 0.5))
         else:
             await asyncio.wait({done}, timeout=120)
         if done.done():
             worker.terminate()
-            assert await asyncio.wait_for(worker.wait(), 30) == 0
+            assert await asyncio.to_thread(worker.wait, 30) == 0
             return killed, await done
         assert killed < kills
         worker.kill()
-        await worker.wait()
+        await asyncio.to_thread(worker.wait, 30)
         killed += 1
 
 
 @pytest.mark.parametrize(
     "kills", [5, pytest.param(int(os.environ.get("KILLS", "50")), marks=pytest.mark.slow)]
 )
-async def test_every_step_is_recorded_once_with_its_outcome(dev, tmp_path, kills):
+async def test_every_step_is_recorded_once_with_its_outcome(dev, children, tmp_path, kills):
     queue = f"kills-{kills}"
     target = dev.client.service_client.config.target_host
     handle = await dev.client.start_workflow("Long", id=queue, task_queue=queue)
-    killed, result = await kill_until_done(handle, kills, 7, target, queue, str(tmp_path))
+    killed, result = await kill_until_done(children, handle, kills, 7, target, queue, str(tmp_path))
     print(f"{killed} kills")
     assert result == STEPS
     async with StateBackend.open(tmp_path) as backend:

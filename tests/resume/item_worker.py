@@ -1,4 +1,4 @@
-"""The worker process that the test kills: `item_worker.py TARGET QUEUE ROOT`.
+"""The worker process that the test kills.
 
 Each item is appended to the log when it is handed out, by one system call, so that the log outlives
 the process.
@@ -7,7 +7,6 @@ the process.
 import asyncio
 import os
 import signal
-import sys
 from datetime import timedelta
 
 from temporalio import activity, workflow
@@ -62,7 +61,3 @@ async def main(target: str, queue: str, root: str) -> None:
     async with worker:
         print("ready", flush=True)
         await stop.wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))

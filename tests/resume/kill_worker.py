@@ -1,4 +1,4 @@
-"""The worker process that the kill test kills: `kill_worker.py TARGET QUEUE ROOT EFFECTS ...`.
+"""The worker process that the kill test kills.
 
 Each activity appends to the file EFFECTS: ``<run> <n> does`` is the side effect, ``<run> <n> done``
 is written last before it returns, so that a kill inside of it can be told apart, and ``<run> <n>
@@ -9,7 +9,6 @@ of the machine share.
 import asyncio
 import os
 import signal
-import sys
 import time
 from datetime import timedelta
 
@@ -108,7 +107,3 @@ async def main(*arguments: str) -> None:
     async with worker:
         print("ready", flush=True)
         await stop.wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import sys
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -40,14 +39,6 @@ def lines_of(path):
     return [Line(run, int(n), what, float(at)) for run, n, what, at in split]
 
 
-async def start_worker(*arguments):
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(SCRIPT), *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    assert await process.stdout.readline() == b"ready\n"
-    return process
-
-
 async def until_it_works(effects, done):
     """Wait for the first effect of a worker, so that it is killed in the midst of its work."""
     before = effects.stat().st_size if effects.exists() else 0
@@ -55,12 +46,12 @@ async def until_it_works(effects, done):
         await asyncio.wait({done}, timeout=0.002)
 
 
-async def kill_until_done(handle, kills, moments, effects, *arguments):
+async def kill_until_done(children, handle, kills, moments, effects, *arguments):
     """Kill the worker ``kills`` times, or until the run ends; return when, and the outcome."""
     done = asyncio.create_task(outcome(handle))
     killed = []
     while not done.done():
-        worker = await start_worker(*arguments)
+        worker = await children.ready_worker(SCRIPT, *arguments)
         try:
             if len(killed) < kills:
                 await until_it_works(effects, done)
@@ -73,7 +64,7 @@ async def kill_until_done(handle, kills, moments, effects, *arguments):
                 killed.append(time.monotonic())
                 worker.kill()
         finally:
-            await asyncio.wait_for(worker.wait(), 30)
+            await asyncio.to_thread(worker.wait, 30)
     return killed, done.result()
 
 
@@ -118,7 +109,7 @@ def repeated_after(killed, lines):
 @pytest.mark.slow
 @pytest.mark.parametrize("before_ack", ["before_ack", "after"])
 async def test_side_effects_of_a_run_that_is_killed_and_fails_and_is_resumed(
-    dev, tmp_path, before_ack
+    dev, children, tmp_path, before_ack
 ):
     queue = f"effects-{before_ack}-{os.getpid()}"
     target = dev.client.service_client.config.target_host
@@ -129,12 +120,14 @@ async def test_side_effects_of_a_run_that_is_killed_and_fails_and_is_resumed(
     handle = await dev.client.start_workflow(
         "Effects", STEPS, id=queue, task_queue=queue, task_timeout=timedelta(seconds=2)
     )
-    killed, result = await kill_until_done(handle, first, moments, effects, *arguments, "broken")
+    killed, result = await kill_until_done(
+        children, handle, first, moments, effects, *arguments, "broken"
+    )
     assert result == "failed"
     async with StateBackend.open(tmp_path / "root") as backend:
         new = await resume(dev.client, backend, queue)
         more, result = await kill_until_done(
-            new, KILLS - first, moments, effects, *arguments, "mended"
+            children, new, KILLS - first, moments, effects, *arguments, "mended"
         )
         steps = await backend.runs.steps(queue)
     assert result == STEPS
@@ -176,7 +169,7 @@ async def test_side_effects_of_a_run_that_is_killed_and_fails_and_is_resumed(
 @pytest.mark.slow
 @pytest.mark.parametrize("before_ack", ["before_ack", "after"])
 async def test_what_a_kill_takes_from_a_record_is_no_more_than_the_last_flush_interval(
-    dev, tmp_path, before_ack
+    dev, children, tmp_path, before_ack
 ):
     """Each killed run is terminated, so that no other worker brings its record up to date."""
     queue = f"lost-{before_ack}-{os.getpid()}"
@@ -190,7 +183,7 @@ async def test_what_a_kill_takes_from_a_record_is_no_more_than_the_last_flush_in
     kills, ages, recorded = [], [], set()
     async with StateBackend.open(tmp_path / "root") as backend:
         for _ in range(max(2, KILLS // 2)):
-            worker = await start_worker(*arguments)
+            worker = await children.ready_worker(SCRIPT, *arguments)
             done = asyncio.create_task(outcome(handle))
             try:
                 await until_it_works(effects, done)
@@ -200,7 +193,7 @@ async def test_what_a_kill_takes_from_a_record_is_no_more_than_the_last_flush_in
             finally:
                 kill = time.monotonic()
                 worker.kill()
-                await worker.wait()
+                await asyncio.to_thread(worker.wait, 30)
             await handle.terminate()
             await done
             before = lines_of(effects)
@@ -213,12 +206,12 @@ async def test_what_a_kill_takes_from_a_record_is_no_more_than_the_last_flush_in
             if before_ack == "before_ack":
                 assert not lost & {line.n for line in before if line.what == "kept"}
             handle = await resume(dev.client, backend, queue)
-        worker = await start_worker(*arguments)
+        worker = await children.ready_worker(SCRIPT, *arguments)
         try:
             assert await handle.result() == STEPS
         finally:
             worker.terminate()
-            await worker.wait()
+            await asyncio.to_thread(worker.wait, 30)
     lines = lines_of(effects)
     print(
         f"\n{STEPS} steps, {before_ack}: ended, but not in the record, at each of {len(kills)} "
