@@ -7,8 +7,6 @@ import asyncio
 import base64
 import contextlib
 import multiprocessing
-import subprocess
-import sys
 import threading
 import uuid
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -21,7 +19,7 @@ import nexusrpc.handler
 import pytest
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
-from temporalio.client import ActivityFailureError, Client, WorkflowFailureError
+from temporalio.client import ActivityFailureError, WorkflowFailureError
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import (
     ActivityError,
@@ -925,29 +923,23 @@ class FansOut:
         return sum(await asyncio.gather(*calls))
 
 
-async def test_500_steps_over_three_processes_are_all_there_once(runner):
+DOUBLING = Path(__file__).with_name("doubling_worker.py")
+
+
+async def test_500_steps_over_three_processes_are_all_there_once(runner, children):
     url, queue = runner.backend.url, runner.task_queue
     address = runner.client.service_client.config.target_host
     processes = [
-        subprocess.Popen(  # noqa: ASYNC220 it returns at once
-            [sys.executable, __file__, address, queue, url, f"worker-{i}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        for i in range(2)
+        await children.ready_worker(DOUBLING, address, queue, url, f"worker-{i}") for i in range(2)
     ]
-    try:
-        for process in processes:
-            assert await asyncio.to_thread(process.stdout.readline) == b"ready\n"
-        plugin = StatePlugin(url, app="tests")
-        options = {"activities": [double], "plugins": [plugin], "identity": "main"}
-        async with runner.worker(FansOut, **options, max_concurrent_activities=20):
-            handle = await runner.start(FansOut.run, 500)
-            assert await handle.result() == 500 * 499
-    finally:
-        for process in processes:
-            process.communicate(timeout=20)
-    assert [process.returncode for process in processes] == [0, 0]
+    plugin = StatePlugin(url, app="tests")
+    options = {"activities": [double], "plugins": [plugin], "identity": "main"}
+    async with runner.worker(FansOut, **options, max_concurrent_activities=20):
+        handle = await runner.start(FansOut.run, 500)
+        assert await handle.result() == 500 * 499
+    for process in processes:
+        process.terminate()
+    assert [await asyncio.to_thread(process.wait, 20) for process in processes] == [0, 0]
     run, steps = await record_of(runner, handle)
     assert (run.status, run.steps, run.counts) == ("completed", 500, {"completed": 500})
     assert [int(value_of(s.result)) for s in steps] == [2 * i for i in range(500)]
@@ -957,23 +949,3 @@ async def test_500_steps_over_three_processes_are_all_there_once(runner):
     assert len({s.key for s in steps}) == len({s.id for s in steps}) == 500
     assert {s.worker for s in steps} == {"worker-0", "worker-1", "main"}
     assert all(s.scheduled <= s.started <= s.ended for s in steps)
-
-
-async def work(address, queue, url, identity):
-    """Be an activity worker until the standard input ends."""
-    client = await Client.connect(address)
-    async with Worker(
-        client,
-        task_queue=queue,
-        activities=[double],
-        identity=identity,
-        max_concurrent_activities=20,
-        plugins=[StatePlugin(url, app="tests")],
-    ):
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
-        await asyncio.to_thread(sys.stdin.read)
-
-
-if __name__ == "__main__":
-    asyncio.run(work(*sys.argv[1:]))

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import sys
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -345,12 +344,9 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def test_two_processes_write_one_record(tmp_path):
-    writers = [
-        await asyncio.create_subprocess_exec(sys.executable, "-c", PROCESS, str(tmp_path), name)
-        for name in ("a", "b")
-    ]
-    assert await asyncio.gather(*(writer.wait() for writer in writers)) == [0, 0]
+async def test_two_processes_write_one_record(tmp_path, children):
+    writers = [children.start(PROCESS, tmp_path, name) for name in ("a", "b")]
+    await asyncio.gather(*map(children.output, writers))
     async with StateBackend.open(tmp_path, app="tests") as backend:
         (run,) = await backend.runs.list()
         assert (run.status, run.counts, run.steps) == ("completed", {"completed": 10}, 69)
