@@ -31,6 +31,13 @@ _IMPORTED = [
     *("temporal_state.storage", "temporal_state.temporal", "temporal_state.cli._app"),
     *("temporalio.worker", "psycopg", "obstore.store", "multiprocessing.spawn"),
 ]
+_COMMAND = """
+import os, runpy, sys
+folder, module, *arguments = sys.argv[1:]
+os.chdir(folder)
+sys.argv = [module, *arguments]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
 _WORKER = """
 import asyncio, importlib, sys
 folder, module, *arguments = sys.argv[1:]
@@ -194,6 +201,12 @@ class Children:
             process = Forked(program, words)
         self._started.append(process)
         return process
+
+    def command(self, folder: Path, module: str, *args: object) -> tuple[int, str, str]:
+        """Do as ``python -m`` does in a folder; return the exit code and what was printed."""
+        process = self.start(_COMMAND, folder, module, *args)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
 
     def worker(self, script: Path, *args: object) -> Forked:
         """Start a worker, which is what the function ``main`` of a file is."""

@@ -24,7 +24,7 @@ from temporal_state.runs import ChainRef
 from temporal_state.testing import dev_server
 
 ROOT = Path(__file__).parents[2]
-FILES = 400
+FILES = 120
 
 
 @pytest.fixture

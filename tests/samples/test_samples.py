@@ -1,9 +1,6 @@
 """Each sample by its one line, in a folder of its own, with what it must print."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -43,31 +40,18 @@ PRINTED = {
 }
 
 
-def run_sample(folder, name, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", f"samples.{name}", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("name", PRINTED)
-def test_a_sample_prints_what_it_is_for(tmp_path, name):
-    result = run_sample(tmp_path, name)
-    assert result.returncode == 0, result.stderr
-    printed = result.stdout.splitlines()
-    assert len(printed) == len(PRINTED[name]), result.stdout
+def test_a_sample_prints_what_it_is_for(tmp_path, children, name):
+    code, out, errors = children.command(tmp_path, f"samples.{name}")
+    assert code == 0, errors
+    printed = out.splitlines()
+    assert len(printed) == len(PRINTED[name]), out
     for line, expected in zip(printed, PRINTED[name], strict=True):
         assert line == expected or re.fullmatch(expected, line)
     if name == "hello":  # what it leaves can be read without Temporal
-        read = run_sample(tmp_path, "read_runs")
-        assert re.match(r"hello +Hello +completed +0:00:", read.stdout), read.stdout + read.stderr
-        assert "its own document: {'greeting': 'Hello, world!'" in read.stdout
+        _, read, errors = children.command(tmp_path, "samples.read_runs")
+        assert re.match(r"hello +Hello +completed +0:00:", read), read + errors
+        assert "its own document: {'greeting': 'Hello, world!'" in read
 
 
 def test_every_sample_is_run_and_says_how():

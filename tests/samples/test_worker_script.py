@@ -12,30 +12,29 @@ SCRIPT = Path(__file__).parents[2] / "worker.py"
 NOBODY_LISTENS = "127.0.0.1:1"
 
 
-def command(*arguments):
-    return [sys.executable, str(SCRIPT), *arguments]
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name in os.environ:
+        if name.startswith("TEMPORAL_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", os.devnull)
 
 
-def environment(**more):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
-    return {**kept, "TEMPORAL_CONFIG_FILE": os.devnull, **more}
+@pytest.fixture
+def run(tmp_path, children, monkeypatch):
+    def run_one(*arguments, **variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return children.command(tmp_path, "worker", *arguments)
 
-
-def run(*arguments, **variables):
-    return subprocess.run(
-        command(*arguments),
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_one
 
 
 def error_of(result):
-    assert result.returncode == 1
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    return result.stderr
+    code, _, errors = result
+    assert code == 1
+    assert len(errors.splitlines()) == 1, errors
+    return errors
 
 
 @pytest.fixture
@@ -45,8 +44,7 @@ def start(tmp_path):
 
     def start_one(*arguments, cwd=None):
         process = subprocess.Popen(
-            command("--dev", "--store", str(tmp_path / "store"), *arguments),
-            env=environment(),
+            [sys.executable, SCRIPT, "--dev", "--store", tmp_path / "store", *arguments],
             cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -61,26 +59,26 @@ def start(tmp_path):
         process.wait(timeout=30)
 
 
-def test_help_names_every_option():
-    result = run("--help")
-    assert result.returncode == 0
+def test_help_names_every_option(run):
+    code, out, _ = run("--help")
+    assert code == 0
     for option in ("--dev", "--store", "--app", "--task-queue", "--import"):
-        assert option in result.stdout
+        assert option in out
 
 
-def test_unreachable_server_is_one_line(tmp_path):
+def test_unreachable_server_is_one_line(run, tmp_path):
     error = error_of(run("--store", str(tmp_path), TEMPORAL_ADDRESS=NOBODY_LISTENS))
     assert NOBODY_LISTENS in error
     assert "TEMPORAL_ADDRESS" in error
     assert "--dev" in error
 
 
-def test_unusable_store_is_one_line(tmp_path):
+def test_unusable_store_is_one_line(run, tmp_path):
     (tmp_path / "file").touch()
     assert "file" in error_of(run("--dev", "--store", str(tmp_path / "file")))
 
 
-def test_bad_configuration_is_one_line(tmp_path):
+def test_bad_configuration_is_one_line(run, tmp_path):
     config = tmp_path / "temporal.toml"
     config.write_text("garbage = [")
     error = error_of(run("--store", str(tmp_path / "store"), TEMPORAL_CONFIG_FILE=str(config)))
@@ -90,7 +88,7 @@ def test_bad_configuration_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("module", "said"), [("no_such_module", "no_such_module"), ("json", "nothing to serve")]
 )
-def test_module_without_anything_to_serve_is_one_line(module, said):
+def test_module_without_anything_to_serve_is_one_line(run, module, said):
     assert said in error_of(run("--import", module))
 
 
@@ -118,7 +116,7 @@ def test_imported_modules_are_found_in_the_present_folder(start, tmp_path):
     assert process.returncode == 0
 
 
-def test_unknown_namespace_is_one_line(start, tmp_path):
+def test_unknown_namespace_is_one_line(start, run, tmp_path):
     _, line = start()
     address = next(word for word in line.split() if word.startswith("127.")).rstrip(",")
     result = run(
