@@ -89,9 +89,10 @@ def test_only_what_belongs_there_is_inside(built):
 @pytest.mark.slow
 def test_what_is_installed_from_the_wheel_works(built, tmp_path):
     (wheel,) = built.glob("*.whl")
-    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", wheel, cwd=tmp_path)
+    pip = [sys.executable, "-m", "pip", "--python", python]
+    run(*pip, "install", "--quiet", "--no-compile", wheel, cwd=tmp_path)
     assert run(python, "-c", HELLO, cwd=tmp_path) == "{'greeting': 'Hello!'}\n"
     version = "from importlib import metadata; print(metadata.version('temporal-state'))"
     assert run(python, "-c", version, cwd=tmp_path).strip() == PROJECT["version"]

@@ -92,7 +92,7 @@ class Measured:
         )
 
 
-LENGTH = 100_000
+LENGTH = 30_000
 
 
 @activity.defn

@@ -259,4 +259,4 @@ async def test_no_call_escapes_through_a_link_that_flips(tmp_path, outside, leve
 @pytest.mark.slow
 @pytest.mark.parametrize("level", FLIPPED)
 async def test_no_call_escapes_through_a_link_that_flips_for_seconds(tmp_path, outside, level):
-    await flip(tmp_path, outside, level, 3)
+    await flip(tmp_path, outside, level, float(os.environ.get("FLIPS", "3")))
