@@ -10,11 +10,15 @@ TREE ?=
 # Tests wait for servers more than they compute, so a few more than there are processors.
 JOBS ?= 3
 
+# What the tests of a file have in common is made once. In their order, since the longest files have
+# few tests, and would come last by their number.
+BY_FILE := --dist loadfile --no-loadscope-reorder
+
 # Tests start many processes, and without it each would compile the whole package anew.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test azurite proofs again bench lint docs pictures clean
+.PHONY: help demo test azurite proofs bench lint docs pictures clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -22,16 +26,13 @@ help: ## list the targets
 demo: $(VENV)/demo ## inventory of a real tree of files, its worker killed half way (TREE=/path)
 	$(BIN)/python -m samples.demo $(if $(TREE),"$(TREE)")
 
-test: $(VENV)/dev ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
+test: $(VENV)/dev ## all tests but the slow ones (PROOFS=1: these too)
+	$(BIN)/python -m pytest $(if $(PROOFS),,-m "not slow") -n $(JOBS) $(BY_FILE)
 
 azurite: $(VENV)/azurite ## the Azure server, by npm; without it the tests on Azure are skipped
 
 proofs: $(VENV)/dev ## the tests that take long
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
-
-again: $(VENV)/dev ## what failed in the last run, one after the other
-	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+	$(BIN)/python -m pytest -m slow -n 2 $(BY_FILE)
 
 bench: $(VENV)/bench ## all figures, into benchmarks/RESULTS.md (SHORT=1: only that each works)
 	$(BIN)/python -m benchmarks $(if $(SHORT),--short)
@@ -60,9 +61,10 @@ $(VENV)/dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	@touch $@ $(VENV)/demo
 
-# Beside the others, since what it compares with brings a hundred packages.
+# Beside the others, since what it compares with brings a hundred packages; few of their modules are
+# ever imported.
 $(VENV)/bench: pyproject.toml $(VENV)/dev
-	$(BIN)/python -m pip install --quiet -e '.[bench]'
+	$(BIN)/python -m pip install --quiet --no-compile -e '.[bench]'
 	@touch $@
 
 $(VENV)/azurite: | $(BIN)/python
