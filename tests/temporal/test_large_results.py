@@ -40,7 +40,7 @@ async def test_large_results_reach_the_workflow(on_dev, count, size, letter, at_
     prefix = uuid.uuid4().hex
     async with on_dev.worker(Reads):
         handle = await on_dev.start(Reads.run, prefix, count, size, at_once, letter)
-        assert await asyncio.wait_for(handle.result(), 30) == count * size
+        assert await asyncio.wait_for(handle.result(), 100) == count * size
     replayer = Replayer(workflows=[Reads], plugins=[StatePlugin("memory://")])
     replayed = await replayer.replay_workflow(await handle.fetch_history())
     assert replayed.replay_failure is None
