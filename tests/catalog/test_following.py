@@ -1,7 +1,6 @@
 """The catalog becomes what the objects are: across crashes, races, writers and lost entries."""
 
 import asyncio
-import multiprocessing
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +20,6 @@ from temporal_state.runs.catalog._feed import Change, Feed, Place, minute
 from temporal_state.runs.catalog._follow import Follower
 from temporal_state.storage import MemoryStore
 from temporal_state.testing import FailingStore
-
-SPAWN = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture
@@ -246,34 +243,34 @@ async def test_two_followers_of_one_catalog_never_put_back_what_is_newer(
             assert (await quick.runs.stats()).by_type == {f"T{known}": 1}
 
 
-async def write_some(root, worker: int, number: int) -> None:
+WRITER = """
+import asyncio, sys
+from catalog_runs import ended, reference, told
+from temporal_state import StateBackend
+
+async def main(root, worker, number):
     async with StateBackend.open(root) as backend:
-        for n in range(number):
-            ref = reference(worker * 1000 + n)
+        for n in range(int(number)):
+            ref = reference(int(worker) * 1000 + n)
             await told(backend.runs, ref)
             await told(backend.runs, ref, **ended(ref, "failed" if n % 2 else "completed"))
 
+asyncio.run(main(*sys.argv[1:]))
+"""
 
-def writer_process(root, worker: int, number: int) -> None:
-    asyncio.run(write_some(root, worker, number))
 
-
-async def test_four_processes_write_while_a_fifth_lists(tmp_path):
+async def test_four_processes_write_while_a_fifth_lists(tmp_path, children):
     number = 16
-    processes = [
-        SPAWN.Process(target=writer_process, args=(tmp_path, worker, number)) for worker in range(4)
-    ]
-    for process in processes:
-        process.start()
+    processes = [children.start(WRITER, tmp_path, worker, number) for worker in range(4)]
     most = 0
     async with StateBackend.open(tmp_path) as backend:
-        while any(process.is_alive() for process in processes):
+        while any(process.poll() is None for process in processes):
             found = len(await backend.runs.list(limit=None))
             assert found >= most
             most = found
             assert (await backend.runs.stats()).total >= found
             await asyncio.sleep(0.02)
-        assert [process.exitcode for process in processes] == [0] * 4
+        await asyncio.gather(*map(children.output, processes))
         stats = await backend.runs.stats()
         assert stats.by_status == {"completed": 2 * number, "failed": 2 * number}
         assert len(await backend.runs.list(limit=None)) == 4 * number
