@@ -23,6 +23,9 @@ from temporal_state.storage import ObjectStorage
 # As its entry point does where the package is installed with its metadata of today.
 pytest_plugins = ["pytest_temporal_state"]
 
+# Servers written in Go spend a fifth of their time on collecting garbage, unless told to wait.
+os.environ.setdefault("GOGC", "400")
+
 # A sandbox imports the module of its workflow anew, which here is a module of tests: with each, all
 # of pytest took more than the workflow.
 SandboxRestrictions.passthrough_modules_default.update({"pytest", "_pytest", "hypothesis"})
