@@ -14,15 +14,16 @@ import logging
 import secrets
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio.common import MetricMeter
 
 from temporal_state.errors import DamagedObjectError, StoreError
 from temporal_state.runs import EndedRuns, Patch, RunRef, Runs
+from temporal_state.temporal._backlog import Backlog, Counts
 from temporal_state.temporal._capture import ValueEncoder, drop_values, size_of_values
 from temporal_state.temporal._departures import ACTOR, Departures
 from temporal_state.temporal._untold import Intake, Room, Source
@@ -32,7 +33,6 @@ log = logging.getLogger("temporal_state")
 SPANS_PER_OBJECT = 512
 AT_ONCE = 8
 ANNOUNCED = 64
-KNOWN_RUNS = 10_000
 NAP = 0.05
 LONG_QUEUE = 256
 MERGED_AT_ONCE = 8  # about a millisecond; a busy worker may give the interpreter back much later
@@ -63,15 +63,6 @@ class RecorderSettings:
     delete_ended: Collection[str] = ()
 
 
-@dataclass(slots=True)
-class _Known:
-    """What this process has written of a run: its objects of attempts, and whether it lost some."""
-
-    writer: str = field(default_factory=lambda: secrets.token_hex(8))
-    spans: int = 0
-    lost: int = 0
-
-
 class Recorder(Intake):
     """Takes in patches from any thread, and writes them from its own."""
 
@@ -79,31 +70,35 @@ class Recorder(Intake):
         self._runs, self._encoder, self._settings = runs, encoder, settings
         self._queue: deque[tuple[Patch, bool] | Source] = deque()
         self._long = max(1, min(LONG_QUEUE, settings.max_pending // 2))
-        self._queued = 0
-        self._bytes = 0
+        self._counts = Counts()
+        limits = settings.max_pending, settings.max_pending_bytes
+        self._backlog = Backlog(*limits, self._counts)
         self._pending: dict[RunRef, Patch] = {}
         self._failing = False
         self._whole: set[RunRef] = set()
-        self._known: OrderedDict[RunRef, _Known] = OrderedDict()
-        self._lock = threading.Lock()
         self._stopping = threading.Event()
         ended = EndedRuns(runs, frozenset(settings.delete_ended), ACTOR)
-        self._departures = Departures(ended, self._count)
+        self._departures = Departures(ended, self._counts.add)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._thread = threading.Thread(
             target=self._run, name="temporal_state-recorder", daemon=True
         )
-        self.lost = 0
-        self.written = 0
-        self._meters: dict[str, Callable[[int], None]] = {}
+
+    @property
+    def lost(self) -> int:
+        """How many changes there was no room for, or could not be written."""
+        return self._counts["lost"]
+
+    @property
+    def written(self) -> int:
+        """How many changes were written."""
+        return self._counts["written"]
 
     def start(self, meter: MetricMeter | None = None) -> None:
         """Start writing, and count in Temporal's own metrics."""
         if meter is not None:
-            for name in ("written", "lost", "failed_writes", "deleted", "left"):
-                counter = meter.create_counter(f"temporal_state_{name}")
-                self._meters[name] = counter.add
+            self._counts.measure(meter, "written", "lost", "failed_writes", "deleted", "left")
         self._thread.start()
 
     def tell(self, patch: Patch, whole: bool) -> None:  # noqa: FBT001 called from hot code
@@ -128,18 +123,7 @@ class Recorder(Intake):
 
     def admit(self, ref: RunRef, changes: int, size: int, *, final: bool) -> Room:
         """See base class; what there is no room for is counted as lost."""
-        with self._lock:
-            # Ends are worth more than steps, but not all of the memory.
-            limit = self._settings.max_pending * (2 if final else 1)
-            if self._queued >= limit:
-                self._lose(ref, changes)
-                return Room.NONE
-            self._queued += changes
-            if size and self._bytes + size > self._settings.max_pending_bytes:
-                self._lose(ref, changes)
-                return Room.WITHOUT_VALUES
-            self._bytes += size
-        return Room.FOR_ALL
+        return self._backlog.admit(ref, changes, size, final=final)
 
     def announce(self, source: Source) -> None:
         """See base class."""
@@ -168,9 +152,8 @@ class Recorder(Intake):
         await asyncio.wait({task})
         stopped.cancel()
         self._take_queue()
-        with self._lock:
-            for patch in self._pending.values():
-                self._lose(patch.ref, len(patch))
+        for patch in self._pending.values():
+            self._backlog.lose(patch.ref, len(patch))
         if self.lost:
             log.warning("%d changes of runs could not be recorded", self.lost)
 
@@ -234,9 +217,8 @@ class Recorder(Intake):
                 self._merge(patch)
             except Exception:
                 log.exception("what was seen of run %s cannot be merged", patch.ref.run_id)
-                with self._lock:
-                    self._lose(patch.ref, len(patch))
-                self._release(len(patch), patch.bytes)
+                self._backlog.lose(patch.ref, len(patch))
+                self._backlog.release(len(patch), patch.bytes)
             if whole:
                 self._whole.add(patch.ref)
 
@@ -257,7 +239,7 @@ class Recorder(Intake):
             # It stays as it is until someone mends it; what waits for that would hold up the rest.
             self._lose_damaged(patch, error)
         except (StoreError, TimeoutError, asyncio.CancelledError) as error:
-            self._release(size - len(patch))
+            self._backlog.release(size - len(patch))
             self._keep(patch)
             if isinstance(error, asyncio.CancelledError):
                 raise
@@ -265,31 +247,27 @@ class Recorder(Intake):
             return False
         except Exception:
             log.exception("what was seen of run %s cannot be recorded", ref.run_id)
-            with self._lock:
-                self._lose(patch.ref, len(patch))
+            self._backlog.lose(patch.ref, len(patch))
         else:
             self._failing = False
             self._departures.written(patch)
-        self._release(size, patch.bytes)
+        self._backlog.release(size, patch.bytes)
         self._whole.discard(ref)
         return True
 
     def _lose_damaged(self, patch: Patch, error: DamagedObjectError) -> None:
-        with self._lock:
-            if not self._know(patch.ref).lost:
-                log.warning("run %s is not recorded: %s", patch.ref.run_id, error)
-            self._lose(patch.ref, len(patch))
+        if not self._backlog.lose(patch.ref, len(patch)):
+            log.warning("run %s is not recorded: %s", patch.ref.run_id, error)
 
     def _say_that_it_fails(self, error: BaseException) -> None:
-        self._count("failed_writes", 1)
+        self._counts.add("failed_writes", 1)
         if not self._failing:
             self._failing = True
             trace = None if isinstance(error, (StoreError, TimeoutError)) else error
             log.warning("records of runs wait, since the store fails: %s", error, exc_info=trace)
 
     async def _write_patch(self, patch: Patch) -> None:
-        with self._lock:
-            known = self._know(patch.ref)
+        known = self._backlog.known(patch.ref)
         if patch.ref in self._whole:
             _leave_out(patch, await self._runs.synced(patch.ref))
         await self._encoder.encode(patch)
@@ -297,7 +275,7 @@ class Recorder(Intake):
             patch.header |= {"lost": known.lost, "synced": 0}
         if patch.spans and known.spans >= SPANS_PER_OBJECT:
             known.writer, known.spans = secrets.token_hex(8), 0
-        self._count("written", await self._runs.merge(patch, known.writer))
+        self._counts.add("written", await self._runs.merge(patch, known.writer))
         known.spans += len(patch.spans)
 
     def _keep(self, patch: Patch) -> None:
@@ -309,33 +287,7 @@ class Recorder(Intake):
     def _add(self, patch: Patch, newer: Patch) -> None:
         changes = len(patch) + len(newer)
         patch.add(newer)
-        self._release(changes - len(patch))
-
-    def _release(self, changes: int, size: int = 0) -> None:
-        with self._lock:
-            self._queued -= changes
-            self._bytes -= size
-
-    def _know(self, ref: RunRef) -> _Known:
-        known = self._known.setdefault(ref, _Known())
-        self._known.move_to_end(ref)
-        if len(self._known) > KNOWN_RUNS:
-            self._known.popitem(last=False)
-        return known
-
-    def _lose(self, ref: RunRef, changes: int) -> None:
-        self._know(ref).lost += changes
-        self._count("lost", changes)
-
-    def _count(self, name: str, number: int) -> None:
-        if name == "lost":
-            self.lost += number
-        elif name == "written":
-            self.written += number
-        meter = self._meters.get(name)
-        if meter is not None:
-            with contextlib.suppress(Exception):
-                meter(number)
+        self._backlog.release(changes - len(patch))
 
 
 def _taken(source: Source) -> tuple[Patch, bool]:

@@ -168,11 +168,11 @@ async def test_values_are_bounded_in_bytes_and_dropped_before_what_they_belong_t
     for ref in refs:
         recorder.tell(Patch(ref, header(ref), with_result(1000)), False)
         await asyncio.sleep(0.01)  # some fail to be written meanwhile
-        assert recorder._bytes <= 10_000
+        assert recorder._backlog.bytes <= 10_000
     assert recorder.lost == 20  # ten runs, each with a header and a step
     store.error = None
     await asyncio.to_thread(recorder.stop)
-    assert (recorder._bytes, recorder._queued) == (0, 0)
+    assert (recorder._backlog.bytes, recorder._backlog.changes) == (0, 0)
     runs = StateBackend.open(store).runs
     kept = [(await runs._read(runs._places.run(ref)))["steps"]["1"]["end"] for ref in refs]
     assert [end["status"] for end in kept] == ["completed"] * 20
@@ -205,7 +205,7 @@ async def test_what_cannot_be_written_at_all_does_not_hold_up_the_rest():
     recorder.tell(Patch(bad, {**header(bad), "broken": object()}), False)
     recorder.tell(Patch(good, header(good)), False)
     await asyncio.to_thread(recorder.stop)
-    assert (recorder.written, recorder.lost, recorder._queued) == (1, 1, 0)
+    assert (recorder.written, recorder.lost, recorder._backlog.changes) == (1, 1, 0)
 
 
 async def test_records_that_are_damaged_or_newer_hold_up_neither_the_rest_nor_a_shutdown(caplog):
@@ -227,7 +227,11 @@ async def test_records_that_are_damaged_or_newer_hold_up_neither_the_rest_nor_a_
     stopping = time.monotonic()
     await asyncio.to_thread(recorder.stop)
     assert time.monotonic() - stopping < 5
-    assert (recorder.written, recorder.lost, recorder._queued) == (len(bad) + 1, 2 * len(bad), 0)
+    assert (recorder.written, recorder.lost, recorder._backlog.changes) == (
+        len(bad) + 1,
+        2 * len(bad),
+        0,
+    )
     warned = [record for record in caplog.records if "upgrade" in record.getMessage()]
     assert len(warned) == len(bad)  # once for each run
 
@@ -245,7 +249,7 @@ async def test_a_failure_leaves_no_trace_in_the_count_of_what_waits():
         await asyncio.sleep(0.01)  # until it has failed
     store.error = None
     await asyncio.to_thread(recorder.stop)
-    assert (recorder.lost, recorder._queued) == (0, 0)
+    assert (recorder.lost, recorder._backlog.changes) == (0, 0)
 
 
 @pytest.mark.parametrize("fault", [StoreError("gone"), RuntimeError("a bug"), KeyError("x")])
@@ -262,7 +266,7 @@ async def test_no_fault_of_the_store_ends_the_recorder(fault):
     await asyncio.to_thread(recorder.stop)
     keys = [key for key in await store.inner.list() if "/runs/" in key]
     assert any(later.run_id in key for key in keys)
-    assert (recorder.written + recorder.lost, recorder._queued) == (2, 0)
+    assert (recorder.written + recorder.lost, recorder._backlog.changes) == (2, 0)
 
 
 async def test_values_are_kept_though_the_loop_of_the_first_worker_has_ended():
