@@ -76,10 +76,6 @@ class RunLayout:
         """Return the key of the result of the step with a key, recorded before all else."""
         return f"{self.folder(ref)}results/{key}.json"
 
-    def document(self, ref: RunRef, version: int) -> str:
-        """Return the key of the run's document as it was at a checkpoint."""
-        return f"{self.folder(ref)}documents/{version:09}.json"
-
     def state(self, ref: RunRef, name: str) -> str:
         """Return the key of the state that a checkpoint has, by the name of its object."""
         return f"{self.folder(ref)}documents/{name}.json"

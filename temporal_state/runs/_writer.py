@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
-from temporal_state.documents import DocumentHandle, dumps, to_text
+from temporal_state.documents import dumps, to_text
 from temporal_state.errors import TooLargeError
 from temporal_state.runs._facts import MAX_NOTES, with_notes
 from temporal_state.runs._hand import merge_hand, of_run, view
@@ -209,15 +209,20 @@ class RunWriter(RunReader):
         """
         own = {"workflow_id": ref.workflow_id, "chain": header["chain"]}
         chain = ChainRef(**(header.get("home") or {"namespace": ref.namespace, **own}))
-        document = await DocumentHandle(self.engine, self.own.one(chain).address).read()
-        if document is None:
+        envelope = await self.engine.look(self.own.one(chain).address)
+        if envelope.deleted:
             return None
-        data = dumps({"state": document.value})
+        data = dumps({"state": envelope.state})
+        label: Json = {"version": envelope.version, "bytes": len(data)}
+        name = f"{envelope.version:09}"
+        if envelope.expires:  # with each key that expires the same version is another state
+            name = label["object"] = f"{name}-{len(envelope.expires)}"
+        key = self._places.state(ref, name)
+        kept = await self._keep(key, data)
         for checkpoint in header["checkpoints"]:
             if "version" not in checkpoint:
-                checkpoint |= {"version": document.version, "bytes": len(data)}
-        key = self._places.document(ref, document.version)
-        return None if await self._keep(key, data) else (key, data)
+                checkpoint.update(label)
+        return None if kept else (key, data)
 
     async def _keep(self, key: str, data: bytes) -> bool:
         """Write an object unless there is one; return whether it was written."""

@@ -1,12 +1,13 @@
 """Checkpoints: numbered, immutable, compared, and kept as long as retention says."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
-from as_told import checkpoint, told
+from as_told import checkpoint, header, told
 
-from temporal_state import ConflictError, InvalidValueError, NotRecordedError
-from temporal_state.runs import ChainRef
+from temporal_state import ConflictError, InvalidValueError, NotRecordedError, StoreFullError
+from temporal_state.runs import ChainRef, Patch
 from temporal_state.runs._merge import MAX_CHECKPOINTS, merge_checkpoints
 
 
@@ -136,3 +137,40 @@ async def test_a_state_that_others_drop_while_it_is_shared_is_kept_again(
     await told(runs, ref, 3, checkpoints=[checkpoint(3)])
     history = await runs.history(ref.workflow_id)
     assert [(one.number, one.state) for one in history] == [(2, {}), (3, {"n": 1})]
+
+
+async def test_a_checkpoint_has_no_key_that_had_expired_by_then(backend, runs, ref, clock):
+    own = backend.own_documents.one(ChainRef(ref.namespace, ref.workflow_id, ref.run_id))
+    await own.merge({"stays": 1})
+    for seconds in (1, 2):
+        await own.set(f"for {seconds} s", 1, ttl=timedelta(seconds=seconds))
+    for number in (1, 2, 3):
+        await told(runs, ref, number, checkpoints=[checkpoint(number)])
+        clock.move(seconds=1)
+    assert [list(one.state) for one in await runs.history(ref.workflow_id)] == [
+        ["stays", "for 1 s", "for 2 s"],
+        ["stays", "for 2 s"],
+        ["stays"],
+    ]
+
+
+async def test_a_state_that_could_not_be_kept_is_kept_with_the_next_write(
+    backend, runs, ref, monkeypatch
+):
+    own = backend.own_documents.one(ChainRef(ref.namespace, ref.workflow_id, ref.run_id))
+    await own.merge({"n": 1})
+    patch = Patch(ref, header(ref, 1, checkpoints=[checkpoint(1)]))
+    put = backend.store.put
+
+    async def full(key, data, **options):
+        if "/documents/" in key:
+            raise StoreFullError("no room")
+        return await put(key, data, **options)
+
+    with monkeypatch.context() as no_room:
+        no_room.setattr(backend.store, "put", full)
+        with pytest.raises(StoreFullError):
+            await runs.write(patch, "writer")
+    await own.merge({"n": 2})
+    await runs.write(patch, "writer")
+    assert [one.state for one in await runs.history(ref.workflow_id)] == [{"n": 2}]
