@@ -300,8 +300,9 @@ class Runs(RunsByHand, RunQuestions):
             return
         if not await self.catalog.ask(partial(is_resumed, run_id=run.run_id)):
             raise ConflictError(
-                f"run {run.run_id!r} of {run.workflow_id!r} was resumed at {resumed_at}, and no "
-                "record of the new run is there yet; wait for it, or give force=True"
+                f"run {run.run_id!r} of {run.workflow_id!r} was resumed at {resumed_at}, and there "
+                "is no record of the new run: if its worker has yet to write one, wait for it; if "
+                f"it was deleted, give force=True, or wait until {HELD_FOR} after that"
             )
 
     async def _is_shared(self, run: Run, home: ChainRef) -> bool:
