@@ -170,7 +170,7 @@ async def test_what_is_being_resumed_waits_for_the_record_of_the_new_run(runs, r
     await told(runs, ref, 1, **ended)
     await runs.hold(ref)
     await told(runs, ref, 2, **ended)  # its worker says once more what is known
-    with pytest.raises(ConflictError, match="no record of the new run is there yet"):
+    with pytest.raises(ConflictError, match="there is no record of the new run"):
         await runs.delete("order-7")
     source = {"namespace": "default", "workflow_id": "order-7", "run_id": "r1", "before": None}
     new = await runs.start("order-8", workflow_type="T", run_id="r2", started=NOON)
