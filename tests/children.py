@@ -159,6 +159,8 @@ def _run(
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - it has no path
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     assert Path(temporal_state.__file__).parents[1] == PACKAGE
+    # As on a terminal: whoever runs the tests in the background ignores Ctrl-C, and so would this.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["-c", *args]
