@@ -7,7 +7,7 @@ import statistics
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks._table import Measure, Work, clocked, in_turns, in_words, number, ratios
@@ -88,8 +88,9 @@ def _by_thread() -> dict[int, tuple[str, float]]:
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
     found = {}
     for task in TASKS.iterdir() if TASKS.is_dir() else ():
-        nanoseconds = int((task / "schedstat").read_text().split()[0])
-        found[int(task.name)] = (_kind(names.get(int(task.name), "")), nanoseconds / 1e9)
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            nanoseconds = int((task / "schedstat").read_text().split()[0])
+            found[int(task.name)] = (_kind(names.get(int(task.name), "")), nanoseconds / 1e9)
     return found
 
 
