@@ -27,7 +27,7 @@ from temporal_state.storage import MemoryStore
 from temporal_state.testing import FailingStore, dev_server
 
 SOON = timedelta(seconds=30)
-FEW_ROUNDS = 11  # where the figure is far from its goal
+FEW_ROUNDS = 7  # where the figure is far from its goal
 NEAR_ONE = Goal(0.97, bound=0.95)
 WITHOUT = "the same worker without the plugin"
 FAULTS: dict[str, StateError | timedelta] = {
@@ -74,6 +74,7 @@ class Case:
 ONE = Case("one sequential workflow of 200 activities", 1, 200)
 MANY = Case("50 workflows at once, of 10 activities", 50, 10)
 LOCAL = Case("local activities only, 1,000 in one workflow", 1, 1000, local=True)
+HALF = Case("one sequential workflow of 100 activities", 1, 100)
 LIMITS = {
     ONE: "",
     MANY: "both processors are busy, one of them with the server, so every write of a record is "
@@ -94,7 +95,7 @@ async def rows(*, short: bool) -> AsyncIterator[Row]:
         client = server.client
         for case in (ONE, MANY, LOCAL):
             # Of one workflow alone a round is noisy, and its figure near the goal.
-            yield await Compared(case, short, 2 * rounds - 1 if case is ONE else rounds).row(
+            yield await Compared(case, short, rounds * 3 // 2 if case is ONE else rounds).row(
                 client, StatePlugin, case.name, NEAR_ONE, LIMITS[case]
             )
         yield await Compared(LOCAL, short, few).row(
@@ -110,10 +111,10 @@ async def rows(*, short: bool) -> AsyncIterator[Row]:
                 ACKNOWLEDGED,
             )
         for name, fault in FAULTS.items():
-            yield await Compared(ONE, short, rounds).row(
+            yield await Compared(HALF, short, rounds).row(
                 client,
                 lambda _, fault=fault: broken(fault),
-                f"{ONE.name}, on a store that {name}",
+                f"{HALF.name}, on a store that {name}",
                 NEAR_ONE,
             )
         yield await events(client, ONE.shortened() if short else ONE)

@@ -32,8 +32,12 @@ def to_run(record: Json, key: str | None = None) -> Run:
     Raises:
         DamagedObjectError: It lacks what every record has.
     """
-    run = f"of run {record.get('run_id')!r} of {record.get('workflow_id')!r}"
-    with decoding(f"the record {key or run}"):
+
+    def name() -> str:
+        run = f"of run {record.get('run_id')!r} of {record.get('workflow_id')!r}"
+        return f"the record {key or run}"
+
+    with decoding(name):
         return _to_run(view(record))
 
 

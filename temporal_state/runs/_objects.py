@@ -5,8 +5,8 @@ by which an older process leaves a newer one's objects alone.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from temporal_state.documents import Engine, dumps, loads
@@ -85,20 +85,29 @@ class Objects:
         return await self.engine.in_time(self.engine.store.delete(key), f"deleting {key}")
 
 
-@contextmanager
-def decoding(what: str) -> Iterator[None]:
+def decoding(what: str | Callable[[], str]) -> AbstractContextManager[None]:
     """Say of an object that lacks what all of its kind have that it is damaged.
+
+    Args:
+        what: Its name, or what returns it: of a list nearly none is asked for its own.
 
     Raises:
         DamagedObjectError: The block could not make out what it needs.
     """
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise DamagedObjectError(
-            f"{what} is damaged ({type(error).__name__}: {error}); move it away, or restore it "
-            "from a backup"
-        ) from error
+    return _Decoding(what)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoding(AbstractContextManager[None]):
+    what: str | Callable[[], str]
+
+    def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
+        if isinstance(error, KeyError | TypeError | ValueError | AttributeError | IndexError):
+            what = self.what if isinstance(self.what, str) else self.what()
+            raise DamagedObjectError(
+                f"{what} is damaged ({type(error).__name__}: {error}); move it away, or restore it "
+                "from a backup"
+            ) from error
 
 
 def load(key: str, data: bytes) -> Json:
