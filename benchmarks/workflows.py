@@ -27,7 +27,7 @@ from temporal_state.storage import MemoryStore
 from temporal_state.testing import FailingStore, dev_server
 
 SOON = timedelta(seconds=30)
-FEW_ROUNDS = 7  # where the figure is far from its goal
+FEW_ROUNDS = 5  # where the figure is far from its goal, or is shown beside another
 NEAR_ONE = Goal(0.97, bound=0.95)
 WITHOUT = "the same worker without the plugin"
 FAULTS: dict[str, StateError | timedelta] = {
@@ -94,8 +94,7 @@ async def rows(*, short: bool) -> AsyncIterator[Row]:
     async with await dev_server(fast=True, dev_server_log_level="error") as server:
         client = server.client
         for case in (ONE, MANY, LOCAL):
-            # Of one workflow alone a round is noisy, and its figure near the goal.
-            yield await Compared(case, short, rounds * 3 // 2 if case is ONE else rounds).row(
+            yield await Compared(case, short, rounds).row(
                 client, StatePlugin, case.name, NEAR_ONE, LIMITS[case]
             )
         yield await Compared(LOCAL, short, few).row(
@@ -111,7 +110,7 @@ async def rows(*, short: bool) -> AsyncIterator[Row]:
                 ACKNOWLEDGED,
             )
         for name, fault in FAULTS.items():
-            yield await Compared(HALF, short, rounds).row(
+            yield await Compared(HALF, short, few).row(
                 client,
                 lambda _, fault=fault: broken(fault),
                 f"{HALF.name}, on a store that {name}",
