@@ -19,7 +19,8 @@ from temporal_state import (
 from temporal_state.documents import utc_now
 from temporal_state.errors import StoreError
 from temporal_state.runs import EndedRuns, Patch, RunRef
-from temporal_state.temporal import Reconcile, _departures, _recorder
+from temporal_state.temporal import Reconcile, _departures
+from temporal_state.temporal._backlog import Counts
 from temporal_state.temporal._departures import Departures
 from temporal_state.temporal._maintenance import NAME, plan_of
 from temporal_state.temporal._wire import to_raw
@@ -134,9 +135,7 @@ async def test_what_cannot_be_deleted_is_in_nobodys_way_and_left_to_maintenance(
 
     monkeypatch.setattr(_departures, "AFTER", 0.0)
     counted = []
-    monkeypatch.setattr(
-        _recorder.Recorder, "_count", lambda _, name, number: counted.append((name, number))
-    )
+    monkeypatch.setattr(Counts, "add", lambda _, name, number: counted.append((name, number)))
     short = Recording(
         flush_interval=timedelta(milliseconds=20),
         shutdown_timeout=timedelta(seconds=1),
