@@ -54,7 +54,10 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
+    try:
+        server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
+    except OSError:  # another process took one of its ports in between
+        server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
     yield server
     server.stop()
 
