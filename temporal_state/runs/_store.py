@@ -29,7 +29,7 @@ from temporal_state.runs.catalog._questions import RunQuestions
 from temporal_state.runs.catalog._reads import is_resumed
 
 JUST_NOW = timedelta(seconds=5)
-LOOKS, NAP = 10, 0.1
+LOOKS, NAP = 40, 0.1
 """So often to look whether what has just ended is confirmed, and so many seconds in between."""
 
 
