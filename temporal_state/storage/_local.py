@@ -31,9 +31,10 @@ from temporal_state.storage._etags import conditional, etag_of
 from temporal_state.storage._keys import check_key, check_prefix
 from temporal_state.storage._listing import keys
 from temporal_state.storage._locks import locked
-from temporal_state.storage._mounts import network_file_system
+from temporal_state.storage._mounts import file_system, is_network
 from temporal_state.storage._protocol import Change, Object, ObjectInfo
 from temporal_state.storage._session import sweep
+from temporal_state.storage._syncfs import FileSystem
 from temporal_state.storage._writer import Writer
 
 P = ParamSpec("P")
@@ -174,14 +175,14 @@ class LocalStore:
                 return
             with _files.reporting("open the root", str(self._root)):
                 root = Path(os.path.realpath(self._root))
-                self._refuse_network(root)
-                self._opened = _Opened(_open_root(root))
+                kind = file_system(str(root))
+                self._refuse_network(root, kind)
+                self._opened = _Opened(_open_root(root), kind)
             self._root = root
         _logger.info("opened the store at %s", root)
 
-    def _refuse_network(self, root: Path) -> None:
-        kind = None if self._force else network_file_system(str(root))
-        if kind is not None:
+    def _refuse_network(self, root: Path, kind: str) -> None:
+        if is_network(kind) and not self._force:
             raise ConfigurationError(
                 f"{root} is on a network file system ({kind}), where locks between machines cannot "
                 "be trusted; use a local disk or object storage, or LocalStore(root, force=True) "
@@ -192,9 +193,9 @@ class LocalStore:
 class _Opened:
     """What lives from open to close, and the blocking half of each call."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, kind: str) -> None:
         self._root = root
-        self._writer = Writer(root)
+        self._writer = Writer(root, FileSystem(root, kind))
         self.pid = os.getpid()
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="temporal-state-local")
         self.combiner = Combiner(self._writer.commit, self.pool, jobs=_COMMITS, width=_WIDTH)

@@ -1,4 +1,4 @@
-"""Which file systems cannot be trusted with locks and flushes.
+"""Which file system holds a path, and which cannot be trusted with locks and flushes.
 
 One root belongs to one machine: ``flock`` on a network file system may be local, emulated or
 absent, and nothing that a program can try at open tells which. So they are known by name.
@@ -17,17 +17,18 @@ _NETWORK = re.compile(
 )
 
 
-def network_file_system(path: str) -> str | None:
-    """Return the type of the network file system that holds a resolved path, or ``None``.
-
-    ``None`` is also the answer where the system does not tell (it has no mountinfo).
-    """
+def file_system(path: str) -> str:
+    """Return the type of the file system that holds a resolved path, "" if the system is silent."""
     try:
         lines = _MOUNTS.read_text(errors="surrogateescape").splitlines()
     except OSError:
-        return None
-    kind = _type_at(path, lines)
-    return kind if _NETWORK.fullmatch(kind) else None
+        return ""
+    return _type_at(path, lines)
+
+
+def is_network(kind: str) -> bool:
+    """Return whether a file system of this type is shared by machines."""
+    return _NETWORK.fullmatch(kind) is not None
 
 
 def _type_at(path: str, lines: list[str]) -> str:

@@ -1,10 +1,10 @@
-"""Writes several objects in one go, with their flushes side by side.
+"""Writes several objects in one go, with one flush or with flushes side by side.
 
 A thread for each write looks simpler, but a save is some twenty short system calls, each of which
 gives up the interpreter's lock, and sixteen threads that fight to get it back halve the rate. So
-one thread does the short work of all objects that wait, and only the flushes, the long part, run in
-parallel, where the file system puts many into one commit of its journal. ``syncfs`` for a batch
-would be faster still, but it also waits for whatever else is being written to that disk.
+one thread does the short work of all objects that wait. Their flushes, the long part, are one of
+the file system where that can be, else they run in parallel, so that many come into one commit of
+its journal.
 
 The order is the one that survives a power loss: temporary files, their flush, the names, and the
 flush of the folders, each of which is flushed once, however many names it got. Each object fails on
@@ -22,6 +22,7 @@ from temporal_state.storage import _files
 from temporal_state.storage._locks import locked
 from temporal_state.storage._protocol import Change
 from temporal_state.storage._session import Session
+from temporal_state.storage._syncfs import FileSystem
 
 _FLUSHERS = 8
 _Inode: TypeAlias = tuple[int, int]
@@ -30,8 +31,9 @@ _Inode: TypeAlias = tuple[int, int]
 class Writer:
     """Commits changes below a root. Made at open; touches the disk at the first write."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, file_system: FileSystem) -> None:
         self._root = root
+        self._file_system = file_system
         self._claiming = threading.Lock()
         self._sessions: list[Session] = []  # the last is in use; a lost one may still be held
         self._flushers = ThreadPoolExecutor(_FLUSHERS, thread_name_prefix="temporal-state-flush")
@@ -73,6 +75,8 @@ class Writer:
         live = [save for save in saves if save.failure is None]
         if len(live) == 1 and len(live[0].touched) == 1:  # as one writer alone mostly has it
             _each(live, lambda save: _files.sync(save.touched[0]))
+            return
+        if len(live) > 1 and self._file_system.flush():
             return
         inodes = {descriptor: _inode(descriptor) for save in live for descriptor in save.touched}
         errors = self._sync({inode: descriptor for descriptor, inode in inodes.items()})

@@ -16,7 +16,7 @@ from temporal_state import Limits, StateBackend
 PROGRAM = """
 import asyncio, json, os, random, stat, sys, time
 from temporal_state import StateBackend
-from temporal_state.storage import _files
+from temporal_state.storage import _files, _syncfs
 root, operation, log, flushes = sys.argv[1:]
 acknowledged = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 sync = _files.sync
@@ -27,6 +27,10 @@ def flush(descriptor):
         sync(descriptor)
 
 _files.sync = flush
+if flushes == "files":
+    _syncfs.FileSystem.flush = lambda self: False  # so that it is all up to the flush above
+if flushes == "none":
+    _syncfs.FileSystem.flush = lambda self: True
 
 def acknowledge(**states):
     os.write(acknowledged, (json.dumps(states) + "\\n").encode())
@@ -130,7 +134,8 @@ async def test_without_the_flush_of_folders_it_would_be(children, disk, tmp_path
     assert await what_is_missing(children, disk, tmp_path, operation, flushes="files")
 
 
-async def test_without_any_flush_everything_is_lost(children, disk, tmp_path):
+@pytest.mark.parametrize(("operation", "documents"), [("save", 21), ("together", 16)])
+async def test_without_any_flush_everything_is_lost(children, disk, tmp_path, operation, documents):
     (disk.path / "new" / "root").mkdir(parents=True)
-    missing = await what_is_missing(children, disk, tmp_path, "save", flushes="none")
-    assert len(missing) == 21
+    missing = await what_is_missing(children, disk, tmp_path, operation, flushes="none")
+    assert len(missing) == documents
