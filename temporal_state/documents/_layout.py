@@ -8,6 +8,7 @@ persistent-artifacts/apps/{app}/tenants/{tenant}/...       the same again for ea
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from temporal_state.documents._ids import check_id
 from temporal_state.documents._types import check_type
@@ -86,7 +87,8 @@ class Layout:
 
     def document(self, id: str, type: str) -> Address:
         """Return the address of a document; refuse ids and types as the API promises."""
-        return self.folder(type).address(id)
+        known = isinstance(id, str) and isinstance(type, str)  # what else is given is refused
+        return _document(self, id, type) if known else self.folder(type).address(id)
 
     def folder(self, type: str) -> "Folder":
         """Return the folder of the documents of a type; refuse types as the API promises."""
@@ -131,6 +133,12 @@ class Layout:
     def transaction(self, name: str) -> str:
         """Return the key of the record of a transaction; with no name, their prefix."""
         return f"{self.base}/tx/{encode_name(name)}.json" if name else f"{self.base}/tx/"
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _document(layout: Layout, id: str, type: str) -> Address:
+    # To check and encode names takes as long as to parse a small document.
+    return layout.folder(type).address(id)
 
 
 def record_beside(key: str, name: str) -> str:

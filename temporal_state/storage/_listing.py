@@ -31,6 +31,8 @@ def _walk(folder: int | None, path: str, prefix: str, after: str) -> Generator[s
         return
     try:
         for key in sorted(_entries(folder, path, prefix, after)):
+            if not is_key(key.removesuffix("/")):  # looked at last: a page needs few of many
+                continue
             if key.endswith("/"):
                 below = _enter(folder, [key[len(path) : -1]])
                 yield from _walk(below, key, prefix, after)
@@ -50,11 +52,13 @@ def _enter(folder: int, names: Sequence[str]) -> int | None:
 
 
 def _entries(folder: int, path: str, prefix: str, after: str) -> Iterator[str]:
+    wanted = prefix[len(path) :]  # what is left of the prefix at this place
     with os.scandir(folder) as entries:
         for entry in entries:
-            key = path + entry.name
-            if not is_key(key):
+            name = entry.name
+            if wanted and not (name.startswith(wanted) or wanted.startswith(f"{name}/")):
                 continue
+            key = path + name
             if entry.is_dir(follow_symlinks=False):
                 if _may_hold(f"{key}/", prefix, after):
                     yield f"{key}/"

@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -25,7 +24,7 @@ from aiofiles.os import wrap
 
 from temporal_state.errors import ConfigurationError, StateError, StoreError
 from temporal_state.storage import _files
-from temporal_state.storage._arrivals import arrival
+from temporal_state.storage._arrivals import arrival, in_thread
 from temporal_state.storage._combine import Combiner
 from temporal_state.storage._etags import conditional, etag_of
 from temporal_state.storage._keys import check_key, check_prefix
@@ -43,7 +42,6 @@ T = TypeVar("T")
 _THREADS = 16
 _COMMITS = 1  # two of one process would wait for each other's locks
 _WIDTH = 32  # each object of a commit holds a descriptor or two, and some systems allow 256
-_hop = cache(wrap)  # to wrap a function anew costs as much as the hop
 _logger = logging.getLogger(__name__)
 
 
@@ -146,12 +144,11 @@ class LocalStore:
     ) -> T:
         opened = self._ready()
         try:
-            result: T = await _hop(function)(opened, *args, **kwargs, executor=opened.pool)
+            return await in_thread(opened.pool, function, opened, *args, **kwargs)
         except RuntimeError as error:
             if self._opened is opened:
                 raise
             raise self._closed() from error
-        return result
 
     def _ready(self) -> "_Opened":
         opened = self._opened

@@ -37,10 +37,12 @@ NAP = 0.05
 LONG_QUEUE = 256
 MERGED_AT_ONCE = 8  # about a millisecond; a busy worker may give the interpreter back much later
 WRITE_TIMEOUT = timedelta(seconds=10)
-SHARE = 0.04
-"""Of a processor, for this thread; the store's threads take half as much again, or twice as much.
-Of many runs at once each flush writes each run anew, so fewer flushes are less work."""
-MAX_PAUSE = 3.0
+SHARE = 0.01
+"""Of a processor, for this thread; the store's threads take about as much again. Most of a flush is
+the same whatever there is to write, so fewer of them are less work, and what a busy worker lacks is
+the processor. A record may be further behind then, but not much."""
+LONGEST, MAX_PAUSE = 6, 3.0
+"""So many times ``flush_interval`` may be between two flushes, and so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,8 @@ class RecorderSettings:
     """How the recorder works.
 
     Attributes:
-        flush_interval: What was seen waits this long before it is written; with dozens of runs at
-            once up to 3 s, so that writing does not take the processor from them.
+        flush_interval: What was seen waits this long before it is written; while much happens up
+            to six times as long, at most 3 s, so that writing leaves the processor to the runs.
         max_pending: Most changes (steps, attempts, runs) that wait to be written.
         max_pending_bytes: Most bytes of values that wait; changes beyond are kept without theirs.
         shutdown_timeout: How long the last flush may take.
@@ -167,7 +169,7 @@ class Recorder(Intake):
             await self._flush()
             self._departures.go_on()
             work = time.thread_time() - begun
-            pause = max(interval, min(work / SHARE, MAX_PAUSE))
+            pause = max(interval, min(work / SHARE, LONGEST * interval, MAX_PAUSE))
         while self._queue or self._pending:
             if not await self._flush():
                 await asyncio.sleep(NAP)

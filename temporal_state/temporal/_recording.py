@@ -65,8 +65,8 @@ class Recording:
             its attempts before have completed, as a resumed one does.
         checkpoint_every: A checkpoint after so many closed steps, ...
         checkpoint_interval: ... and after this long, if any step was closed since.
-        flush_interval: What was seen waits this long before it is written; with dozens of runs at
-            once up to 3 s, so that writing does not take the processor from them.
+        flush_interval: What was seen waits this long before it is written; while much happens up
+            to six times as long, at most 3 s, so that writing leaves the processor to the runs.
         max_pending: Most changes that wait to be written; what does not fit is lost, and counted.
         max_pending_bytes: Most bytes of values that wait; what comes then is kept without values.
         shutdown_timeout: How long the last flush may take.
