@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from temporal_state._lazy import lazily
 
 if TYPE_CHECKING:
+    from temporal_state.storage._arrivals import in_thread
     from temporal_state.storage._compress import Compressed
     from temporal_state.storage._foreign import ForeignTree, root_of
     from temporal_state.storage._keys import check_key, check_prefix, join_location
@@ -36,6 +37,7 @@ else:
     __getattr__ = lazily(
         __name__,
         {
+            "_arrivals": "in_thread",
             "_compress": "Compressed",
             "_foreign": "ForeignTree root_of",
             "_keys": "check_key check_prefix join_location",
@@ -73,6 +75,7 @@ __all__ = [
     "decode_name",
     "encode_name",
     "encode_prefix",
+    "in_thread",
     "join_location",
     "missing_transform",
     "open_store",

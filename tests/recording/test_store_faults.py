@@ -333,5 +333,7 @@ async def test_writing_takes_a_share_of_the_processor_and_no_more(monkeypatch):
     while recorder.written < 500 or len(pauses) < 4:
         await asyncio.sleep(0.01)
     await asyncio.to_thread(recorder.stop)
-    assert interval < max(p for p in pauses if p) <= LONGEST * interval  # after the flush of them all
+    assert (
+        interval < max(p for p in pauses if p) <= LONGEST * interval
+    )  # after the flush of them all
     assert pauses[0] == pauses[-1] == interval  # before there was anything, and when all is done

@@ -2,7 +2,8 @@
 
 It is derived: what is missing, damaged, from another version or too far behind is thrown away and
 built anew from the objects, beside the present one, and put in its place in one step. A question
-first brings the catalog up to date.
+first brings the catalog up to date. If it was up to date a moment ago, it most likely still is: the
+question is asked while that is looked up, and once more if it was not so.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from temporal_state.documents import Engine, Layout
@@ -29,6 +30,7 @@ from temporal_state.runs.catalog._link import (
 )
 from temporal_state.runs.catalog._seal import Seal
 from temporal_state.runs.catalog._standing import Standing, name_of, standing
+from temporal_state.storage import in_thread
 
 log = logging.getLogger("temporal_state")
 
@@ -80,14 +82,22 @@ class Catalog:
         for _ in range(TRIES):
             built, known = self._built, self._known
             try:
-                await self._refreshed()
-                return await self._call(partial(self._asked, question, known))
+                return await self._ask(partial(self._asked, question, known), known)
             except CatalogReplacedError as error:
                 self._known, reason = None, str(error)
             except CatalogMissingError as error:
                 reason = str(error)
                 await self._build_after(built, reason)
         raise StoreError(f"the catalog was gone or damaged each time it was made: {reason}")
+
+    async def _ask(self, question: Callable[[Link], T], known: Standing | None) -> T:
+        if known is None:
+            await self._refreshed()
+            return await self._call(question)
+        early = self._call(question)
+        early.add_done_callback(_look_at)
+        await self._refreshed()
+        return await (early if self._known is known else self._call(question))
 
     async def rebuild(self, progress: Callable[[int], None] | None = None) -> None:
         """Make the catalog anew from the objects; the present one answers until it is done.
@@ -104,7 +114,7 @@ class Catalog:
             pool, self._pool = self._pool, None
         self._known = None
         if pool is not None:
-            await asyncio.get_running_loop().run_in_executor(pool, self._release)
+            await in_thread(pool, self._release)
             pool.shutdown()
 
     async def _follow(self) -> None:
@@ -143,15 +153,15 @@ class Catalog:
         call = self._call if link is None else on_fresh
         return Follower(self._engine, self._places, self._feed, self.seal, call)
 
-    async def _call(self, question: Callable[[Link], T]) -> T:
-        return await self._on_thread(lambda: self._with_link(question))
+    def _call(self, question: Callable[[Link], T]) -> "asyncio.Future[T]":
+        return self._on_thread(lambda: self._with_link(question))
 
-    async def _on_thread(self, work: Callable[[], T]) -> T:
+    def _on_thread(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(1, thread_name_prefix="temporal_state-catalog")
             pool = self._pool
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+        return in_thread(pool, work)
 
     # What follows runs on the catalog's thread.
 
@@ -197,3 +207,8 @@ class Catalog:
         link, self._link = self._link, None
         if link is not None:
             self._at_home().release(link)
+
+
+def _look_at(asked: "asyncio.Future[Any]") -> None:
+    if not asked.cancelled():
+        asked.exception()  # who still waits for it raises it
