@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from temporal_state.documents._edits import Edit
@@ -241,9 +242,9 @@ class Engine:
         task = asyncio.ensure_future(operation)
         limit = self.limits.operation_timeout.total_seconds()
         try:
-            await asyncio.wait({task}, timeout=limit)
+            await _wait(task, limit)
         except asyncio.CancelledError:
-            await asyncio.wait({task}, timeout=limit)
+            await _wait(task, limit)
             if task.done() and not task.cancelled():
                 task.exception()  # marks it as seen
             raise
@@ -265,6 +266,25 @@ class Engine:
             f"{what} took longer than operation_timeout ({seconds:g} s); whether a change was made "
             f"is unknown: read again. Look at the store {self.store.url}"
         )
+
+
+async def _wait(task: "asyncio.Future[T]", seconds: float) -> None:
+    """Do as ``asyncio.wait`` does for many, which for one alone takes as long as the change."""
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+    tell = partial(_tell, ended)
+    timer = loop.call_later(seconds, tell, None)
+    task.add_done_callback(tell)
+    try:
+        await ended
+    finally:
+        timer.cancel()
+        task.remove_done_callback(tell)
+
+
+def _tell(ended: "asyncio.Future[None]", _task: object) -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 def too_large(what: str, size: int, limit: int) -> TooLargeError:

@@ -4,7 +4,8 @@ The state stays at the top level so that people and other tools read and write i
 before there was an envelope; an object without one is version 0.
 """
 
-import secrets
+import os
+import random
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -24,6 +25,12 @@ _KNOWN = frozenset(
         *("tokens", "floor", "tx", "deleted"),
     }
 )
+
+# No secret, only never the same twice. To ask the system for each would let go of the interpreter,
+# and where many changes wait together, to get it back takes longer than all else that one needs.
+_revisions = random.Random()  # noqa: S311 see above
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_revisions.seed)
 
 
 @dataclass(slots=True)
@@ -122,7 +129,7 @@ class Envelope:
             "id": self.address.id,
             "type": self.address.type,
             "version": self.version,
-            "rev": secrets.token_hex(8),
+            "rev": f"{_revisions.getrandbits(64):016x}",
             "created": to_text(self.created) if self.created else None,
             "updated": to_text(self.updated) if self.updated else None,
             "expires": {key: to_text(time) for key, time in self.expires.items()},

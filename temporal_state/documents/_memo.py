@@ -6,6 +6,8 @@ the one before has made. To take those apart again is most of the work of a smal
 
 from temporal_state.documents._envelope import Envelope
 
+_NESTED = frozenset({dict, list})
+
 
 class Memo:
     """One envelope, known by the identity of its bytes, so it cannot be another's or an old one.
@@ -27,7 +29,7 @@ class Memo:
         if data is None or last is None or last[0] is not data:
             return None
         envelope = last[1]
-        if any(isinstance(value, dict | list) for value in envelope.state.values()):
+        if not _NESTED.isdisjoint(map(type, envelope.state.values())):
             return None
         envelope.state, envelope.result = {**envelope.state}, None
         return envelope

@@ -7,10 +7,11 @@ that.
 """
 
 import asyncio
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary, ref
@@ -48,6 +49,18 @@ def arrival(future: "Future[None]") -> "asyncio.Future[None]":
     return waiting
 
 
+@contextmanager
+def together() -> Iterator[None]:
+    """Wake loops only at the end of a block, for all outcomes that this thread has in it."""
+    held = _HERE.held = set()
+    try:
+        yield
+    finally:
+        _HERE.held = None
+        for arrivals in held:
+            arrivals.wake()
+
+
 def _call(arrivals: "_Arrivals", waiting: "asyncio.Future[T]", function: Callable[[], T]) -> None:
     if not waiting.cancelled():
         arrivals.ring(waiting, *_outcome(function))
@@ -76,9 +89,13 @@ def _follow(arrivals: "_Arrivals", waiting: "asyncio.Future[None]", future: "Fut
 
 
 def _arrivals_of(loop: asyncio.AbstractEventLoop) -> "_Arrivals":
+    last = _HERE.last
+    if last is not None and last.is_of(loop):  # as a rule: a thread has one loop at a time
+        return last
     found = _ARRIVALS.get(loop)
     if found is None:
         found = _ARRIVALS[loop] = _Arrivals(loop)
+    _HERE.last = found
     return found
 
 
@@ -90,6 +107,10 @@ class _Arrivals:
         self._ready: deque[_Outcome] = deque()
         self._rung = False
 
+    def is_of(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Return whether this is what a loop has yet to be told."""
+        return self._loop() is loop
+
     def ring(
         self, waiting: "asyncio.Future[Any]", result: Any, error: BaseException | None
     ) -> None:
@@ -97,6 +118,13 @@ class _Arrivals:
         # First what is to be seen, then the look whether somebody is on the way to see it: so
         # what comes too late for one round finds that it must call for the next.
         self._ready.append((waiting, result, error))
+        if _HERE.held is None:
+            self.wake()
+        else:
+            _HERE.held.add(self)
+
+    def wake(self) -> None:
+        """Have the loop tell what is ready."""
         if not self._rung:
             self._rung = True
             loop = self._loop()
@@ -119,3 +147,13 @@ class _Arrivals:
 
 
 _ARRIVALS: "WeakKeyDictionary[asyncio.AbstractEventLoop, _Arrivals]" = WeakKeyDictionary()
+
+
+class _Here(threading.local):
+    """What one thread knows."""
+
+    held: set[_Arrivals] | None = None
+    last: _Arrivals | None = None
+
+
+_HERE = _Here()

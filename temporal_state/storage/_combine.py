@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import TypeAlias
 
+from temporal_state.storage._arrivals import together
 from temporal_state.storage._protocol import Change
 
 Commit: TypeAlias = Callable[[Mapping[str, Change]], Mapping[str, BaseException]]
@@ -71,8 +72,9 @@ class Combiner:
             groups = {key: Group(waiters) for key, waiters in queues.items()}
             failures = self._run({key: group for key, group in groups.items() if group})
             self._give_back(queues)
-            for key, group in groups.items():
-                group.settle(failures.get(key))
+            with together():
+                for key, group in groups.items():
+                    group.settle(failures.get(key))
 
     def _take(self) -> dict[str, "list[Waiter]"]:
         with self._lock:
