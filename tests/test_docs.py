@@ -101,6 +101,7 @@ def check_the_file_of_a_document(root: Path, page: str) -> None:
         "# script.py\nif __name__ == '__main__':\n    raise SystemExit(3)",
         "# test_it.py\ndef test_it():\n    assert False",
         "# test_it.py\n",
+        "# loads.py\nfrom temporal_state import no_such_name\n",
     ],
 )
 def test_a_block_that_does_not_hold_is_noticed(tmp_path, broken):

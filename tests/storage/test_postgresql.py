@@ -165,14 +165,16 @@ async def test_eight_processes_can_be_the_first_at_once(url, children):
 async def test_every_change_is_made_once_while_sessions_are_ended(url, execute):
     store = PostgresStore(f"{url}&application_name=victim", timeout=timedelta(seconds=30))
     await store.open()
-    done = asyncio.Event()
+    done, ended = asyncio.Event(), []
 
     async def kill():
         while not done.is_set():
             await asyncio.sleep(random.uniform(0, 0.03))
-            execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE application_name = 'victim' AND random() < 0.5"
+            ended.extend(
+                execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE application_name = 'victim' AND random() < 0.5"
+                )
             )
 
     async def write(writer):
@@ -187,6 +189,7 @@ async def test_every_change_is_made_once_while_sessions_are_ended(url, execute):
     await asyncio.gather(*(write(writer) for writer in range(6)))
     done.set()
     await killer
+    assert len(ended) > 5
     found = Counter(await words(store))
     assert found == Counter(f"{writer}-{n}" for writer in range(6) for n in range(8))
     await store.close()
@@ -232,6 +235,7 @@ async def test_a_put_whose_reply_is_lost_is_no_conflict(proxy, proxied):
     await proxied.put("warm.txt", b"")
     cut_once(proxy, b"made.txt")
     etag = await proxied.put("made.txt", b"1", if_absent=True)
+    assert proxy.cuts == 1
     assert (await proxied.get("made.txt")).etag == etag
     proxy.cuts = 0
     cut_once(proxy, b"made.txt")

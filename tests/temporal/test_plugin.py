@@ -11,7 +11,7 @@ import pytest
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import Interceptor, Replayer, Worker
+from temporalio.worker import ActivityInboundInterceptor, Interceptor, Replayer, Worker
 
 from temporal_state import (
     ConfigurationError,
@@ -40,10 +40,10 @@ async def client_with(dev, *plugins) -> Client:
     return await Client.connect(dev.client.service_client.config.target_host, plugins=plugins)
 
 
-async def run_on(client, *plugins):
+async def run_on(client, *plugins, workflow=Updates):
     queue = uuid.uuid4().hex
-    async with Worker(client, task_queue=queue, workflows=[Updates], plugins=plugins):
-        return await client.execute_workflow(Updates.run, id=queue, task_queue=queue)
+    async with Worker(client, task_queue=queue, workflows=[workflow], plugins=plugins):
+        return await client.execute_workflow(workflow.run, id=queue, task_queue=queue)
 
 
 @pytest.mark.filterwarnings("ignore:The same plugin type")
@@ -95,19 +95,46 @@ async def test_a_worker_whose_store_cannot_be_opened_does_not_hang_in_a_with_blo
             await asyncio.sleep(60)
 
 
-class Nothing(Interceptor):
-    """An interceptor of somebody else."""
+class Noting(Interceptor):
+    """An interceptor of somebody else, which notes the activities that it sees."""
 
+    def __init__(self):
+        self.seen = []
 
-async def test_other_plugins_and_interceptors_keep_working_beside_it(dev, tmp_path):
-    other = SimplePlugin("other", interceptors=[Nothing()], activities=[hello])
-    assert await run_on(dev.client, other, StatePlugin(tmp_path)) == {"n": 1}
-    assert await run_on(dev.client, StatePlugin(tmp_path), other) == {"n": 1}
+    def intercept_activity(self, next):
+        seen = self.seen
+
+        class Inbound(ActivityInboundInterceptor):
+            async def execute_activity(self, input):
+                seen.append(activity.info().activity_type)
+                return await super().execute_activity(input)
+
+        return Inbound(next)
 
 
 @activity.defn
 async def hello() -> str:
     return "hello"
+
+
+@workflow.defn
+class Greets:
+    @workflow.run
+    async def run(self) -> list:
+        return [
+            await workflow.execute_activity(hello, start_to_close_timeout=SOON),
+            await state.update(n=1),
+        ]
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_other_plugins_and_interceptors_keep_working_beside_it(dev, tmp_path, first):
+    noting = Noting()
+    other = SimplePlugin("other", interceptors=[noting], activities=[hello])
+    plugins = [other, StatePlugin(tmp_path)]
+    found = await run_on(dev.client, *plugins[:: 1 if first else -1], workflow=Greets)
+    assert found == ["hello", {"n": 1}]
+    assert noting.seen == ["hello", "temporal_state.documents.merge"]
 
 
 def test_every_operation_is_an_activity_of_its_name():
