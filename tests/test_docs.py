@@ -263,8 +263,7 @@ def test_every_promise_is_proven_by_modules_that_are_there():
 
 def test_the_figures_are_such_as_are_measured():
     figures = [row[0] for row in rows(README.read_text(), "figure")]
-    results = ROOT / "benchmarks" / "RESULTS.md"
-    measured = results.read_text() if results.exists() else "".join(f"| {f} |" for f in figures)
+    measured = text_of("benchmarks/RESULTS.md")
     assert [figure for figure in figures if f"| {figure} |" not in measured] == []
     assert len(figures) == 8
 

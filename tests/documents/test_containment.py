@@ -1,5 +1,9 @@
 """P1: no id, name, type, app or tenant leads out of its place, and no two share an object."""
 
+import asyncio
+import json
+from pathlib import Path
+
 import pytest
 from hostile import DISTINCT, ESCAPES, HOSTILE, REFUSED, label
 
@@ -182,6 +186,11 @@ async def test_a_path_is_where_its_document_is_for_every_id(tmp_path):
     async with StateBackend.open(tmp_path / "root") as backend:
         configure(backend)
         paths = {build_state_store_path(id, StateType.WORKFLOWS) for id in DISTINCT}
+        assert not any(Path(path).exists() for path in paths)
+        await asyncio.gather(*(backend.documents.set(id, "id", id) for id in DISTINCT))
+        for id in DISTINCT:
+            path = Path(build_state_store_path(id, StateType.WORKFLOWS))
+            assert json.loads(path.read_text())["id"] == id
     configure("memory://")
     folder = tmp_path / "root" / backend.layout.base / "workflows"
     assert {path.rsplit("/", 2)[0] for path in paths} == {str(folder)}

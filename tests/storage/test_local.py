@@ -234,16 +234,21 @@ async def test_close_lets_calls_in_flight_finish(local):
 
 
 async def test_close_from_another_thread_fails_no_call_in_an_unknown_way(local):
+    def both():
+        calls = (local.get("a.json"), local.put("a.json", b"1"))
+        return asyncio.gather(*calls, return_exceptions=True)
+
     thread = threading.Thread(target=asyncio.run, args=(local.close(),))
+    under_way = both()
+    await asyncio.sleep(0)
     thread.start()
-    outcomes = []
+    outcomes = [*await under_way]
     while thread.is_alive():
-        outcomes += await asyncio.gather(
-            local.get("a.json"), local.put("a.json", b"1"), return_exceptions=True
-        )
+        outcomes += await both()
     thread.join()
+    last = await both()
     errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-    assert {type(error) for error in errors} <= {StoreError}
+    assert {type(error) for error in [*errors, *last]} == {StoreError}
 
 
 async def test_a_cancelled_writer_takes_nobody_along(local):

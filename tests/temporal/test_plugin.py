@@ -1,7 +1,9 @@
 """`StatePlugin` on a worker, a client, or both, is one plugin; two different ones are an error."""
 
 import asyncio
+import dataclasses
 import inspect
+import json
 import subprocess
 import sys
 import uuid
@@ -10,6 +12,7 @@ from datetime import timedelta
 import pytest
 from temporalio import activity, workflow
 from temporalio.client import Client
+from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import ActivityInboundInterceptor, Interceptor, Replayer, Worker
 
@@ -23,7 +26,7 @@ from temporal_state import (
 )
 from temporal_state.runs import Runs, Snapshots
 from temporal_state.temporal import ACTIVITIES
-from temporal_state.temporal.requests import REQUESTS, DocumentRequest, Get, Merge
+from temporal_state.temporal.requests import REQUESTS, Get, Merge
 
 W = StateType.WORKFLOWS
 SOON = timedelta(seconds=30)
@@ -280,9 +283,14 @@ async def test_an_activity_alone_uses_the_process_default(tmp_path):
         await backend.store.close()
 
 
-def test_requests_with_required_fields_are_dataclasses_any_converter_carries():
-    assert issubclass(Merge, DocumentRequest)
-    assert vars(Get()) == {"id": None, "type": "workflows", "keys": None}
+@pytest.mark.parametrize("request_", [Get(), Merge(id="a", value={"n": [1]}), Merge(value={})])
+def test_requests_are_dataclasses_that_any_converter_carries(request_):
+    assert all(map(dataclasses.is_dataclass, REQUESTS))
+    converter = DataConverter.default.payload_converter
+    payloads = converter.to_payloads([request_])
+    assert json.loads(payloads[0].data) == vars(request_)
+    (found,) = converter.from_payloads(payloads, [type(request_)])
+    assert vars(found) == vars(request_)
 
 
 def test_importing_the_package_starts_nothing_and_opens_nothing(tmp_path):
