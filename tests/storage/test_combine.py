@@ -242,7 +242,7 @@ def test_no_key_is_in_two_commits_at_once(pool):
         running.update(folds)
         for key, fold in folds.items():
             objects[key] = fold(objects.get(key))
-        time.sleep(0)  # lets another thread in, if there is one
+        time.sleep(0.0005)  # others come meanwhile, if any may
         running.difference_update(folds)
         return {}
 

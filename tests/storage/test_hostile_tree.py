@@ -253,13 +253,12 @@ async def flip(tmp_path, outside, level, seconds):
     loop = asyncio.get_running_loop()
     end, rounds = loop.time() + seconds, 0
     with Flips(tmp_path / level, target(outside, level)) as flips:
-        while loop.time() < end or (rounds < 3 and flips.count < 50):
+        while loop.time() < end or rounds < 3 or flips.count <= 10:
             for outcomes in await asyncio.gather(*(every_call(backend) for _ in range(3))):
                 assert_honest(outcomes)
             rounds += 1
     await backend.close()
     assert snapshot(outside) == before
-    assert flips.count > 10
 
 
 FLIPPED = [*LEVELS, *PRIVATE]
