@@ -327,7 +327,7 @@ steps = st.lists(
 
 
 @given(steps, st.integers(1, 6))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 async def test_a_batch_ends_as_its_changes_made_one_by_one(steps, size):
     async with StateBackend.open("memory://") as backend:
         expected = {}

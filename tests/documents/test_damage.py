@@ -146,6 +146,8 @@ OTHER_FILES = {
     "too deep to read": b'{"a": ' + b"[" * 100_000,
     "no envelope": b'{"a": 1, "$temporal_state": null}',
     "an empty envelope": b'{"a": 1, "$temporal_state": {}}',
+    "a number for an envelope": b'{"$temporal_state": 7}',
+    "nothing but a newer schema": b'{"$temporal_state": {"schema": 99}}',
     "an array for an envelope": b'{"a": 1, "$temporal_state": []}',
 }
 

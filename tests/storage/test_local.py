@@ -205,7 +205,7 @@ async def test_no_descriptor_is_left_open(local):
         targets = []
         for descriptor in Path("/dev/fd").iterdir():
             with suppress(OSError):  # that of the listing itself is closed by now
-                targets.append(Path(os.readlink(descriptor)))
+                targets.append(descriptor.readlink())
         return sum(target.is_relative_to(local.root) for target in targets)
 
     async def work() -> None:

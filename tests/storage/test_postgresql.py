@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from proxies import Proxy
 from psycopg import sql
-from servers import PostgresServer
+from servers import PostgresServer, second_try
 
 from temporal_state.errors import (
     ConfigurationError,
@@ -74,12 +74,9 @@ async def proxied(url, proxy) -> AsyncIterator[PostgresStore]:
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[PostgresServer]:
     """A server that a test may stop."""
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
+    server = second_try(PostgresServer.started)
+    yield server
+    server.remove()
 
 
 @pytest.fixture

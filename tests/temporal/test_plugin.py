@@ -4,8 +4,6 @@ import asyncio
 import dataclasses
 import inspect
 import json
-import subprocess
-import sys
 import uuid
 from datetime import timedelta
 
@@ -16,6 +14,7 @@ from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import ActivityInboundInterceptor, Interceptor, Replayer, Worker
 
+import temporal_state
 from temporal_state import (
     ConfigurationError,
     StateBackend,
@@ -272,8 +271,6 @@ async def saves_somewhere(id: str) -> dict:
 async def test_an_activity_alone_uses_the_process_default(tmp_path):
     from temporalio.testing import ActivityEnvironment
 
-    import temporal_state
-
     backend = temporal_state.configure(tmp_path)
     try:
         assert await ActivityEnvironment().run(saves_somewhere, "a") == {"n": 1}
@@ -293,12 +290,11 @@ def test_requests_are_dataclasses_that_any_converter_carries(request_):
     assert vars(found) == vars(request_)
 
 
-def test_importing_the_package_starts_nothing_and_opens_nothing(tmp_path):
+async def test_importing_the_package_starts_nothing_and_opens_nothing(children, tmp_path):
     code = (
-        "import threading, os, temporal_state, temporal_state.state;"
-        "print(threading.active_count(), sorted(os.listdir('.')))"
+        "import os, sys, threading; os.chdir(sys.argv[1]);"
+        "import temporal_state, temporal_state.state;"
+        "print(threading.active_count(), os.listdir('.'), temporal_state.__file__)"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "1 []"
+    printed = await children.run(code, tmp_path, fresh=True)
+    assert printed == f"1 [] {temporal_state.__file__}\n"
