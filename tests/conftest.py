@@ -24,8 +24,7 @@ from temporal_state.storage import ObjectStorage
 # As its entry point does where the package is installed with its metadata of today.
 pytest_plugins = ["pytest_temporal_state"]
 
-# A machine that is busy is no failure. Where CI is, Hypothesis has a profile of its own: this one is
-# made from it.
+# A busy machine is no failure. What Hypothesis does otherwise where CI is set, it does here too.
 hypothesis.settings.register_profile("tests", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("tests")
 
