@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import hypothesis
 import pytest
 from children import Children
 from disks import Disk, SmallDisk
 from object_servers import BUCKET, Azurite, SeaweedFS
-from servers import PostgresServer
+from servers import PostgresServer, second_try
 from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
@@ -22,6 +23,10 @@ from temporal_state.storage import ObjectStorage
 
 # As its entry point does where the package is installed with its metadata of today.
 pytest_plugins = ["pytest_temporal_state"]
+
+# A busy machine is no failure. What Hypothesis does otherwise where CI is set, it does here too.
+hypothesis.settings.register_profile("tests", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("tests")
 
 # Servers written in Go spend a fifth of their time on collecting garbage, unless told to wait.
 os.environ.setdefault("GOGC", "400")
@@ -44,20 +49,14 @@ def skipping(temporal_state_time_skipping_server) -> WorkflowEnvironment:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A database that all tests share; each makes a schema of its own."""
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server.url
-    finally:
-        server.remove()
+    server = second_try(PostgresServer.started)
+    yield server.url
+    server.remove()
 
 
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    try:
-        server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
-    except OSError:  # another process took one of its ports in between
-        server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
+    server = second_try(lambda: SeaweedFS(tmp_path_factory.mktemp("seaweedfs")))
     yield server
     server.stop()
 
@@ -69,7 +68,7 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
         reason = "azurite is not installed; `make azurite` does it, with npm"
         assert not (os.environ.get("CI") and shutil.which("npm")), reason
         pytest.skip(reason)
-    server = Azurite(tmp_path_factory.mktemp("azurite"), command)
+    server = second_try(lambda: Azurite(tmp_path_factory.mktemp("azurite"), command))
     yield server
     server.stop()
 

@@ -5,7 +5,7 @@
 runs the blocks of Python of a page, one after the other, in the present folder:
 
 - one that begins with ``# name.py`` is written to that file, and then run: by Python if it has a
-  main part, by pytest if its name begins with ``test_``, else not, since others import it;
+  main part, by pytest if its name begins with ``test_``, else it is imported, as others do;
 - any other one is run in one namespace for all, with ``await`` allowed, as in
   ``python -m asyncio``.
 
@@ -20,6 +20,7 @@ and where lines are broken.
 import ast
 import asyncio
 import contextlib
+import importlib
 import inspect
 import io
 import os
@@ -170,6 +171,8 @@ def run_file(block: Block, name: str) -> str:
         output_of("-m", "pytest", "-q", "-p", "pytest_temporal_state", name)
     elif "__main__" in block.text:
         return output_of(name)
+    else:
+        importlib.import_module(Path(name).stem)
     return ""
 
 

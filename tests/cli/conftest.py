@@ -1,13 +1,22 @@
 """A store with runs and documents in it."""
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from command_line import NOON, SECOND, Cli
+from command_line import NOON, OF_THE_USER, SECOND, Cli
 
 from temporal_state import StateBackend
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch):
+    """Keeps what the user has set away from every command."""
+    for name in OF_THE_USER:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", os.devnull)
 
 
 @pytest.fixture

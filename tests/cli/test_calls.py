@@ -1,6 +1,7 @@
 """How commands are called: options anywhere, by the environment; mistakes and failures."""
 
 import os
+import re
 
 import pytest
 import typer
@@ -72,12 +73,19 @@ def test_a_connection_keeps_the_namespace_of_its_profile(monkeypatch, tmp_path, 
     assert (config["target_host"], config["namespace"]) == ("cloud:7233", expected)
 
 
+COLOUR = re.compile(r"\x1b\[(\d+;)*[349]\d")  # alone or after others, as in bold red
+
+
 async def test_colours_are_for_terminals_only(cli, filled):
     assert "\x1b" not in (await cli("list")).out
     forced = {"FORCE_COLOR": "1"}
-    assert "\x1b[" in (await cli("list", env=forced)).out
-    assert "\x1b[31" not in (await cli("list", "--no-color", env=forced)).out
-    assert "\x1b[31" not in (await cli("list", env={**forced, "NO_COLOR": "1"})).out
+    assert COLOUR.search((await cli("list", env=forced)).out)
+    for plain in (
+        await cli("list", "--no-color", env=forced),
+        await cli("list", env={**forced, "NO_COLOR": "1"}),
+    ):
+        assert "order-7" in plain.out
+        assert not COLOUR.search(plain.out)
 
 
 @pytest.mark.parametrize(

@@ -18,20 +18,24 @@ async def started(runs, workflow_id, **options):
     return await runs.start(workflow_id, workflow_type="Job", started=NOON, **options)
 
 
-async def test_each_change_is_a_line_and_the_last_one_is_the_end(cli, backend):
+async def test_each_change_is_a_line_and_the_last_one_is_the_end(cli, backend, looked_once):
     one, two = await started(backend.runs, "job-1"), await started(backend.runs, "job-2")
+    await backend.runs.progress(one, 1, 3, "part 1")
     call = ("follow", "job-1", "job-2", "--every", "0.05", "--json")
     following = asyncio.create_task(cli(*call))
-    for done in range(1, 4):
+    await looked_once()
+    for done in range(2, 4):
         await backend.runs.progress(one, done, 3, f"part {done}")
     await backend.runs.finish(one)
     await backend.runs.finish(two)
     lines = (await following).lines(RunShape)
-    last = {line["workflow_id"]: line["status"] for line in lines}
-    assert last == {"job-1": "completed", "job-2": "completed"}
-    for before, after in pairwise(lines):
+    first, second = ([line for line in lines if line["workflow_id"] == f"job-{n}"] for n in (1, 2))
+    assert first[0]["progress"]["done"] == 1
+    assert [line["status"] for line in second] == ["running", "completed"]
+    assert (first[0]["status"], first[-1]["status"]) == ("running", "completed")
+    for before, after in pairwise(first):
         assert before != after
-    seen = [line["progress"]["done"] for line in lines if line["progress"]]
+    seen = [line["progress"]["done"] for line in first]
     assert seen == sorted(seen)
 
 

@@ -1,7 +1,7 @@
 """Ctrl-C at any moment of a long command: it says how far it came, and nothing is half done.
 
-The command is a process of its own, and the n-th call of its store is slow: the test interrupts it
-there, and the same command then does the rest.
+The command is a process of its own, and the n-th call of its store waits until the test has
+interrupted it; the same command then does the rest.
 """
 
 import asyncio
@@ -26,7 +26,8 @@ import asyncio, sys
 from pathlib import Path
 from temporal_state.storage import LocalStore
 
-names, number, marker = sys.argv.pop(1), int(sys.argv.pop(1)), Path(sys.argv.pop(1))
+names, number = sys.argv.pop(1), int(sys.argv.pop(1))
+reached, interrupted = Path(sys.argv.pop(1)), Path(sys.argv.pop(1))
 calls = 0
 
 def slow(call):
@@ -36,8 +37,9 @@ def slow(call):
         if calls != number:
             return call(self, *args, **options)
         async def at_last():
-            marker.touch()
-            await asyncio.sleep(0.2)
+            reached.touch()
+            while not interrupted.exists():
+                await asyncio.sleep(0.005)
             return await call(self, *args, **options)
         return at_last()
     return made
@@ -62,14 +64,16 @@ async def filled_with_runs(backend, ids):
 def interrupted(children, root, tmp_path):
     """Interrupts a command in a call of its store; returns what it says."""
 
-    async def interrupt(*args, names, number):
-        marker = tmp_path / "marker"
-        given = [names, number, marker]
+    async def interrupt(*args, names, number, meanwhile=lambda: None):
+        markers = [tmp_path / name for name in ("reached", "interrupted")]
+        given = [names, number, *markers]
         child = command_line(children, root, *args, before=SLOWLY, given=given)
-        while not marker.exists() and child.poll() is None:
+        while not markers[0].exists():
+            assert child.poll() is None, child.communicate()
             await asyncio.sleep(0.005)
-        if child.poll() is None:
-            os.kill(child.pid, signal.SIGINT)
+        meanwhile()
+        os.kill(child.pid, signal.SIGINT)
+        markers[1].touch()
         _, err = await asyncio.to_thread(child.communicate, timeout=30)
         assert child.returncode == 130, err
         assert err.endswith("temporal-state: interrupted\n")
@@ -135,6 +139,23 @@ async def test_documents_are_adopted_whole_and_the_rest_the_next_time(
         ]
         await cli(*call)
         assert len((await backend.documents.list(limit=100)).ids) == 40
+
+
+async def test_an_export_leaves_no_part_of_a_file(filled, interrupted, tmp_path):
+    file, parts = tmp_path / "out.ndjson", []
+    file.write_text("former")
+    for n in range(20):
+        await filled.documents.replace(f"many-{n}", {"n": n})
+
+    def look():
+        parts.extend(tmp_path.glob("*.partial"))
+
+    call = ("export", file, "--yes")
+    said = await interrupted(*call, names=READS, number=12, meanwhile=look)
+    assert len(parts) == 1
+    assert "was not written" in said
+    assert file.read_text() == "former"
+    assert not [*tmp_path.glob("*.partial")]
 
 
 async def test_a_reconciliation_says_how_far_it_came(cli, dev, root, interrupted):

@@ -105,22 +105,6 @@ async def test_ctrl_c_during_an_import_says_how_far_it_came_and_it_can_go_on(
     assert len(whole) == count
 
 
-async def test_ctrl_c_during_an_export_leaves_no_part_of_a_file(children, root, filled, tmp_path):
-    slow = tmp_path / "out.ndjson"
-    slow.write_text("former")
-    for n in range(300):
-        await filled.documents.replace(f"many-{n}", {"text": "x" * 1000})
-    process = command_line(children, root, "export", slow, "--yes")
-    while not [*tmp_path.glob("*.partial")] and process.poll() is None:
-        await asyncio.sleep(0.001)
-    os.kill(process.pid, signal.SIGINT)
-    _, err = await ended(process)
-    assert process.returncode == 130, err
-    assert "was not written" in err
-    assert slow.read_text() == "former"
-    assert not [*tmp_path.glob("*.partial")]
-
-
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.delitem(sys.modules, "temporal_state.cli._app", raising=False)
     monkeypatch.setitem(sys.modules, "typer", None)

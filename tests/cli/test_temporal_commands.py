@@ -1,7 +1,6 @@
 """``resume`` on real servers, ``doctor``, and Temporal that cannot be reached."""
 
 import asyncio
-import socket
 from datetime import timedelta
 
 import pytest
@@ -14,8 +13,9 @@ from temporalio.worker import UnsandboxedWorkflowRunner
 from temporal_state.cli._models import DoctorShape, RecoverShape, ResumeShape, RunDetails, StepShape
 
 SOON = timedelta(seconds=30)
-broken = {"b"}
-ran = []
+CLOSED = "127.0.0.1:1"  # a port that no system gives to who asks for any
+broken: set[str] = set()
+ran: list[str] = []
 
 
 @activity.defn
@@ -42,19 +42,13 @@ class Waits:
 
 
 @pytest.fixture
-def closed_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-@pytest.fixture
 def at(dev):
     return ("--address", dev.client.service_client.config.target_host)
 
 
 async def test_a_failed_run_is_resumed_after_its_plan_was_shown(on_dev, cli, at):
     ran.clear()
+    broken.add("b")
     on_dev.options["workflow_runner"] = UnsandboxedWorkflowRunner()
     async with on_dev.worker(Parts, activities=[part]):
         handle = await on_dev.start(Parts.run, ["a", "b", "c"])
@@ -142,16 +136,16 @@ async def test_all_that_failed_is_recovered_after_it_was_asked(on_dev, cli, at):
     await cli("recover", "--status", "asleep", *at, code=2)
 
 
-async def test_recovering_without_temporal_is_code_5(cli, filled, closed_port):
+async def test_recovering_without_temporal_is_code_5(cli, filled):
     ref = await filled.runs.start("wf", workflow_type="Job", kind="workflow")
     await filled.runs.finish(ref, "failed", error="x")
-    await cli("recover", "--yes", "--address", closed_port, code=5)
+    await cli("recover", "--yes", "--address", CLOSED, code=5)
 
 
-async def test_temporal_that_is_not_there_is_one_line_and_code_5(cli, filled, closed_port):
-    answer = await cli("resume", "order-7", "--address", closed_port, code=5)
+async def test_temporal_that_is_not_there_is_one_line_and_code_5(cli, filled):
+    answer = await cli("resume", "order-7", "--address", CLOSED, code=5)
     assert answer.err == (
-        f"temporal-state: cannot reach Temporal at {closed_port}: Connection refused; give its "
+        f"temporal-state: cannot reach Temporal at {CLOSED}: Connection refused; give its "
         "--address\n"
     )
 
@@ -169,11 +163,11 @@ async def test_a_doctor_finds_nothing_wrong_and_leaves_nothing_behind(cli, fille
     assert "namespace default keeps closed runs for" in (await cli("doctor", *at)).out
 
 
-async def test_a_doctor_tells_that_temporal_is_not_there(cli, filled, closed_port):
-    found = await checks(cli, "--address", closed_port, code=5)
+async def test_a_doctor_tells_that_temporal_is_not_there(cli, filled):
+    found = await checks(cli, "--address", CLOSED, code=5)
     assert found["Temporal"] == "failed"
     assert found["store"] == "ok"
-    answer = await cli("doctor", env={"TEMPORAL_ADDRESS": closed_port}, code=5)
+    answer = await cli("doctor", env={"TEMPORAL_ADDRESS": CLOSED}, code=5)
     assert "Temporal failed" in answer.err
 
 

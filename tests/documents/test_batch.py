@@ -109,30 +109,45 @@ async def test_many_tasks_share_a_batch_and_lose_nothing(documents):
     assert [await documents.get(f"d{n}") for n in range(3)] == [{"n": 20}] * 3
 
 
-async def until_written(documents, id):
-    async with asyncio.timeout(5):
-        while not await documents.exists(id):
-            await asyncio.sleep(0.001)
+class Noting(MemoryStore):
+    """Takes its time for each write, and notes when it began."""
+
+    def __init__(self, takes):
+        super().__init__()
+        self.takes, self.began = takes, []
+
+    async def update(self, key, change):
+        self.began.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(self.takes)
+        await super().update(key, change)
 
 
-async def test_a_change_waits_no_longer_than_the_interval(documents):
-    async with documents.batch(interval=timedelta(milliseconds=5)) as batch:
-        for id in ("a", "b"):
-            await batch.set(id, "k", 1)
-            await until_written(documents, id)
+def when_writes_begin(virtually, changes, *, interval, takes):
+    """Return when each write of a batch begins, given when each of its changes is made."""
+
+    async def main():
+        store, loop = Noting(takes), asyncio.get_running_loop()
+        async with StateBackend.open(store, app="tests") as backend:
+            began = loop.time()
+            async with backend.documents.batch(interval=timedelta(seconds=interval)) as batch:
+                for number, at in enumerate(changes):
+                    await asyncio.sleep(began + at - loop.time())
+                    await batch.set(f"d{number}", "k", 1)
+                await asyncio.sleep(100)
+                return [at - began for at in store.began]
+
+    return virtually(main)
 
 
-async def test_a_change_that_came_during_a_slow_write_is_written_after_its_own_interval(
-    documents, store
-):
-    async with documents.batch(interval=timedelta(milliseconds=5)) as batch:
-        store.delay = timedelta(milliseconds=30)
-        await batch.set("a", "k", 1)
-        async with asyncio.timeout(5):
-            while store.calls == 0:
-                await asyncio.sleep(0.001)
-        await batch.set("b", "k", 1)
-        await until_written(documents, "b")
+@pytest.mark.parametrize("interval", [0.25, 1, 30])
+def test_a_change_waits_as_long_as_the_interval(virtually, interval):
+    begins = when_writes_begin(virtually, [0, 50], interval=interval, takes=0)
+    assert begins == pytest.approx([interval, 50 + interval])
+
+
+def test_a_change_that_came_during_a_slow_write_is_written_after_its_own_interval(virtually):
+    begins = when_writes_begin(virtually, [0, 6], interval=5, takes=3)
+    assert begins == pytest.approx([5, 11])
 
 
 async def test_what_is_flushed_is_durable(documents):
@@ -312,7 +327,7 @@ steps = st.lists(
 
 
 @given(steps, st.integers(1, 6))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 async def test_a_batch_ends_as_its_changes_made_one_by_one(steps, size):
     async with StateBackend.open("memory://") as backend:
         expected = {}

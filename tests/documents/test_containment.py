@@ -1,5 +1,9 @@
 """P1: no id, name, type, app or tenant leads out of its place, and no two share an object."""
 
+import asyncio
+import json
+from pathlib import Path
+
 import pytest
 from hostile import DISTINCT, ESCAPES, HOSTILE, REFUSED, label
 
@@ -178,10 +182,19 @@ async def test_an_execution_that_is_deleted_leaves_every_other_one(backend):
             assert sorted(page.ids) == sorted(f"exec:{id}:var" for id in left)
 
 
+def id_in(path):
+    found = Path(path)
+    return json.loads(found.read_text())["id"] if found.exists() else None
+
+
 async def test_a_path_is_where_its_document_is_for_every_id(tmp_path):
     async with StateBackend.open(tmp_path / "root") as backend:
         configure(backend)
         paths = {build_state_store_path(id, StateType.WORKFLOWS) for id in DISTINCT}
+        assert set(map(id_in, paths)) == {None}
+        await asyncio.gather(*(backend.documents.set(id, "id", id) for id in DISTINCT))
+        for id in DISTINCT:
+            assert id_in(build_state_store_path(id, StateType.WORKFLOWS)) == id
     configure("memory://")
     folder = tmp_path / "root" / backend.layout.base / "workflows"
     assert {path.rsplit("/", 2)[0] for path in paths} == {str(folder)}

@@ -7,6 +7,7 @@ import pickle
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from pprint import pformat
 
 import pytest
 from hypothesis import given
@@ -408,7 +409,7 @@ async def test_a_secret_that_looks_like_a_reference_is_not_resolved_again(backen
 async def test_a_resolved_credential_shows_hides_and_stays(backend):
     await backend.credentials.save("c", DATABASE)
     found = await backend.credentials.resolve("c", secrets=lambda _: SECRET)
-    for shown in (repr(found), str(found), f"{found}", f"{[found]}", f"{vars}", ascii(found)):
+    for shown in (repr(found), str(found), f"{found}", f"{[found]}", pformat(found), ascii(found)):
         assert SECRET not in shown
     for keep in (
         lambda: pickle.dumps(found),

@@ -35,6 +35,13 @@ def documents(backend):
     return backend.documents
 
 
+@pytest.fixture
+async def in_memory():
+    """For what takes hundreds of changes, and is the same in every store."""
+    async with StateBackend.open("memory://", app="tests") as opened:
+        yield opened.documents
+
+
 def key_of(backend, id="a", type="workflows"):
     return backend.layout.document(id, type).key
 
@@ -111,37 +118,6 @@ async def test_a_file_of_another_tool_is_version_0_and_read_on(backend, document
     assert (document.value, document.version) == ({"mine": True}, 0)
     assert await documents.merge("a", {"x": 1}) == {"mine": True, "x": 1}
     assert (await documents.read("a")).version == 1
-
-
-@pytest.mark.parametrize(
-    ("data", "complaint"),
-    [
-        (b"", "not JSON"),
-        (b'{"a": 1', "not JSON"),
-        (b"[1]", "list"),
-        (b'{"$temporal_state": 7}', "malformed"),
-        (b'{"$temporal_state": {"schema": 1}}', "malformed"),
-        (b'{"$temporal_state": {"schema": 99}}', "newer version"),
-        (b'{"$temporal_state": {"schema": 1, "id": "b", "type": "workflows"}}', "workflows/b"),
-        (b"\x00\xff garbage", "not JSON"),
-    ],
-)
-async def test_a_damaged_object_is_an_error_that_names_it_never_empty(
-    backend, documents, data, complaint
-):
-    key = key_of(backend)
-    await backend.store.put(key, data)
-    for operation in (
-        documents.get("a"),
-        documents.merge("a", {"x": 1}),
-        documents.replace("a", {"x": 1}),
-        documents.exists("a"),
-        documents.delete("a"),
-    ):
-        with pytest.raises(DamagedObjectError, match=complaint) as error:
-            await operation
-        assert key in str(error.value)
-    assert (await backend.store.get(key)).data == data
 
 
 async def test_concurrent_merges_all_arrive(documents):
@@ -284,21 +260,21 @@ async def test_a_deleted_document_still_knows_its_tokens(documents):
     assert await documents.get("a") == {}
 
 
-async def test_no_young_token_is_forgotten_and_old_ones_are_refused_not_repeated(documents):
+async def test_no_young_token_is_forgotten_and_old_ones_are_refused_not_repeated(in_memory):
     for n in range(300):
-        await documents.on_behalf_of(by(f"t{n}", minutes=n)).merge("a", {"n": n})
+        await in_memory.on_behalf_of(by(f"t{n}", minutes=n)).merge("a", {"n": n})
     late = NOON + timedelta(hours=26)  # the first two hours are beyond the horizon of a day
-    await documents.on_behalf_of(by("late", minutes=26 * 60, now=late)).merge("a", {"n": -1})
-    await documents.on_behalf_of(by("t299", minutes=299, now=late)).merge("a", {"n": 299})
-    assert await documents.get("a") == {"n": -1}
+    await in_memory.on_behalf_of(by("late", minutes=26 * 60, now=late)).merge("a", {"n": -1})
+    await in_memory.on_behalf_of(by("t299", minutes=299, now=late)).merge("a", {"n": 299})
+    assert await in_memory.get("a") == {"n": -1}
     with pytest.raises(TokenExpiredError, match="retry_horizon"):
-        await documents.on_behalf_of(by("t0", now=late)).merge("a", {"n": 0})
-    assert await documents.get("a") == {"n": -1}
+        await in_memory.on_behalf_of(by("t0", now=late)).merge("a", {"n": 0})
+    assert await in_memory.get("a") == {"n": -1}
 
 
-async def test_a_step_that_works_for_longer_than_the_horizon_keeps_its_tokens(tmp_path):
+async def test_a_step_that_works_for_longer_than_the_horizon_keeps_its_tokens():
     limits = Limits(retry_horizon=timedelta(hours=1))
-    async with StateBackend.open(tmp_path, limits=limits) as backend:
+    async with StateBackend.open("memory://", limits=limits) as backend:
         for n in range(600):  # ten hours, a change a minute, all of one activity
             now = NOON + timedelta(minutes=n)
             token = Token("activity", NOON, f"change-{n}", first=True)
@@ -308,28 +284,13 @@ async def test_a_step_that_works_for_longer_than_the_horizon_keeps_its_tokens(tm
         assert await backend.documents.get("a") == {"n": 599}
 
 
-async def test_a_first_attempt_is_never_taken_for_a_repetition(documents):
+async def test_a_first_attempt_is_never_taken_for_a_repetition(in_memory):
     for n in range(300):
-        await documents.on_behalf_of(by(f"t{n}", minutes=n)).merge("a", {"n": n})
+        await in_memory.on_behalf_of(by(f"t{n}", minutes=n)).merge("a", {"n": n})
     late = NOON + timedelta(hours=48)
-    await documents.on_behalf_of(by("late", minutes=48 * 60, now=late)).merge("a", {"n": -1})
+    await in_memory.on_behalf_of(by("late", minutes=48 * 60, now=late)).merge("a", {"n": -1})
     queued = Caller(late, Token("long in the queue", NOON, first=True))
-    assert await documents.on_behalf_of(queued).merge("a", {"n": 7}) == {"n": 7}
-
-
-@pytest.mark.parametrize(
-    "text",
-    ['{"n": 18446744073709551616}', '{"a": {"n": -9223372036854775809}}', '{"a": 1, "a": 2}'],
-)
-async def test_a_file_of_another_tool_that_would_be_changed_in_silence_is_refused(
-    backend, documents, text
-):
-    await backend.store.put(key_of(backend), text.encode())
-    with pytest.raises(DamagedObjectError):
-        await documents.get("a")
-    with pytest.raises(DamagedObjectError):
-        await documents.merge("a", {"x": 1})
-    assert (await documents.list()).ids == ["a"]
+    assert await in_memory.on_behalf_of(queued).merge("a", {"n": 7}) == {"n": 7}
 
 
 async def test_a_time_beyond_all_time_is_no_crash(backend, documents):

@@ -99,7 +99,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_what_is_accepted_comes_back_equal_with_its_types(virtually, entry):
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(VALUES, min_size=1, max_size=8))
     @example([True, 1, 1.0, 0.0, -0.0, 5e-324, 1.7976931348623157e308, 2**64 - 1, -(2**63)])
     @example(["", "\0", "\u2028", "\ufeff", "\U0010ffff", "e\u0301", "\u00e9", {"": {"": []}}])
@@ -119,7 +119,7 @@ def test_what_is_accepted_comes_back_equal_with_its_types(virtually, entry):
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_anything_else_is_refused_with_its_path_and_changes_nothing(virtually, entry):
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
     @given(REFUSED, st.lists(st.sampled_from(["x", 0]), max_size=3))
     def run(value, around):
         for step in around:

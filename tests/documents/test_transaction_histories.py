@@ -179,7 +179,7 @@ participants = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(participants=participants, seed=st.integers(0, 2**32))
 def test_every_history_is_that_of_some_serial_order(virtually, participants, seed):
     random.seed(seed)
@@ -216,7 +216,7 @@ async def commit_twice_at_once(seed, last):
     assert await others.documents.get_many(["a", "b"]) == expected
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32), last=st.integers(1, 40) | st.just(10**9))
 def test_two_attempts_at_once_of_one_transaction_apply_once(virtually, seed, last):
     random.seed(seed)

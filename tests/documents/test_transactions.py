@@ -380,9 +380,16 @@ async def test_a_process_killed_in_its_work_leaves_whole_transfers(children, tmp
     async with StateBackend.open(tmp_path, app="bank", limits=limits) as backend:
         for account in ACCOUNTS:
             await backend.documents.merge(account, {"n": 100})
+
+        async def versions():
+            return [(await backend.documents.read(account)).version for account in ACCOUNTS]
+
         for _ in range(3):
+            before = await versions()
             teller = children.start(TELLER.replace("(backend, 2)", "(backend, 99)"), tmp_path)
-            await asyncio.sleep(random.uniform(0.1, 0.4))
+            while await versions() == before:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(random.uniform(0, 0.1))
             teller.kill()
             await asyncio.to_thread(teller.wait)
             found = [state["n"] for state in await backend.documents.get_many(ACCOUNTS)]

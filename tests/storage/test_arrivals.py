@@ -50,7 +50,7 @@ async def test_who_is_cancelled_cancels_what_has_not_begun():
     assert future.cancelled()
 
 
-def test_outcomes_for_a_loop_that_is_closed_are_nobodys():
+def test_outcomes_for_a_loop_that_is_closed_are_nobodys(caplog):
     async def ask(future):
         return arrival(future)
 
@@ -58,3 +58,4 @@ def test_outcomes_for_a_loop_that_is_closed_are_nobodys():
     kept = asyncio.run(ask(future))
     future.set_result(None)
     assert not kept.done()
+    assert caplog.records == []  # as there were, had this raised in the thread

@@ -1,6 +1,7 @@
 """Changes that wait together: what is shared, and what is one caller's alone."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -241,6 +242,7 @@ def test_no_key_is_in_two_commits_at_once(pool):
         running.update(folds)
         for key, fold in folds.items():
             objects[key] = fold(objects.get(key))
+        time.sleep(0.0005)  # others come meanwhile, if any may
         running.difference_update(folds)
         return {}
 

@@ -77,6 +77,9 @@ async def every_call(backend):
         return [(await asyncio.gather(call, return_exceptions=True))[0] for call in calls]
 
 
+WRITES = [3, 4, 6, 8, 9]  # those of `every_call` that raise what the store did
+
+
 def assert_honest(outcomes):
     for outcome in outcomes:
         assert not isinstance(outcome, BaseException) or isinstance(outcome, StateError), outcome
@@ -123,6 +126,8 @@ async def test_nothing_in_the_place_of_a_private_folder_is_followed(tmp_path, ou
 def make(kind, path, outside):
     if kind == "link":
         path.symlink_to(outside)
+    elif kind == "link to file":
+        path.symlink_to(outside / KEY)
     elif kind == "dangling":
         path.symlink_to(outside / "new")
     elif kind == "file":
@@ -154,8 +159,15 @@ async def test_what_is_no_file_is_damage_at_once_and_stays(tmp_path, outside, ki
     await backend.close()
 
 
-@pytest.mark.parametrize("kind", ["link", "dangling", "file", "fifo", "socket", "folder"])
-async def test_no_lock_is_taken_on_what_is_no_lock_file(tmp_path, outside, kind):
+# A FIFO below the root keeps writers apart as a file does, so nobody looks for one at each lock.
+@pytest.mark.parametrize(
+    ("kind", "taken"),
+    [
+        *((kind, False) for kind in ("link to file", "link", "dangling", "socket", "folder")),
+        *((kind, True) for kind in ("file", "fifo")),
+    ],
+)
+async def test_no_lock_is_taken_outside_or_on_what_cannot_be_locked(tmp_path, outside, kind, taken):
     backend, before = await prepared(tmp_path), snapshot(outside)
     locks = tmp_path / "root/.temporal_state/locks"
     shutil.rmtree(locks)
@@ -164,6 +176,8 @@ async def test_no_lock_is_taken_on_what_is_no_lock_file(tmp_path, outside, kind)
         make(kind, locks / f"{number:02x}", outside)
     outcomes = await every_call(backend)
     assert_honest(outcomes)
+    for at in WRITES:
+        assert isinstance(outcomes[at], DamagedObjectError) is not taken, outcomes[at]
     assert snapshot(outside) == before
     await backend.close()
 
@@ -239,13 +253,12 @@ async def flip(tmp_path, outside, level, seconds):
     loop = asyncio.get_running_loop()
     end, rounds = loop.time() + seconds, 0
     with Flips(tmp_path / level, target(outside, level)) as flips:
-        while loop.time() < end or (rounds < 3 and flips.count < 50):
+        while loop.time() < end or rounds < 3 or flips.count <= 10:
             for outcomes in await asyncio.gather(*(every_call(backend) for _ in range(3))):
                 assert_honest(outcomes)
             rounds += 1
     await backend.close()
     assert snapshot(outside) == before
-    assert flips.count > 10
 
 
 FLIPPED = [*LEVELS, *PRIVATE]

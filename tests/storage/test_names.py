@@ -18,7 +18,7 @@ from temporal_state.storage import (
     encode_prefix,
 )
 
-ANY = settings(deadline=None, derandomize=True, max_examples=300)
+ANY = settings(derandomize=True, max_examples=300)
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300)
 HOSTILE = [
     ".", "..", "...", ".hidden", "..\\..", "../../etc/passwd", "/etc/passwd", "a/../b", "a//b", "/",

@@ -8,13 +8,14 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import psycopg
 import pytest
 from proxies import Proxy
 from psycopg import sql
-from servers import PostgresServer
+from servers import PostgresServer, second_try
 
 from temporal_state.errors import (
     ConfigurationError,
@@ -27,6 +28,7 @@ from temporal_state.errors import (
 )
 from temporal_state.storage import PostgresStore, open_store
 from temporal_state.storage._postgresql_errors import on_statement
+from temporal_state.storage._postgresql_link import Link
 
 SECRET = "s3cret-word"
 
@@ -72,12 +74,9 @@ async def proxied(url, proxy) -> AsyncIterator[PostgresStore]:
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[PostgresServer]:
     """A server that a test may stop."""
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
+    server = second_try(PostgresServer.started)
+    yield server
+    server.remove()
 
 
 @pytest.fixture
@@ -159,20 +158,34 @@ async def test_eight_processes_can_be_the_first_at_once(url, children):
     await store.close()
 
 
+@contextmanager
+def hurry(store):
+    """Gives each call half a second, for calls that are not to succeed."""
+    link = store._opened._link
+    patient = dict(vars(link))
+    vars(link).update(vars(Link(link._address, link._claim, 0.5)) | {"_idle": link._idle})
+    try:
+        yield
+    finally:
+        vars(link).update(patient)
+
+
 # Lost connections
 
 
 async def test_every_change_is_made_once_while_sessions_are_ended(url, execute):
     store = PostgresStore(f"{url}&application_name=victim", timeout=timedelta(seconds=30))
     await store.open()
-    done = asyncio.Event()
+    done, ended = asyncio.Event(), []
 
     async def kill():
         while not done.is_set():
             await asyncio.sleep(random.uniform(0, 0.03))
-            execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE application_name = 'victim' AND random() < 0.5"
+            ended.extend(
+                execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE application_name = 'victim' AND random() < 0.5"
+                )
             )
 
     async def write(writer):
@@ -187,6 +200,7 @@ async def test_every_change_is_made_once_while_sessions_are_ended(url, execute):
     await asyncio.gather(*(write(writer) for writer in range(6)))
     done.set()
     await killer
+    assert len(ended) > 5
     found = Counter(await words(store))
     assert found == Counter(f"{writer}-{n}" for writer in range(6) for n in range(8))
     await store.close()
@@ -232,6 +246,7 @@ async def test_a_put_whose_reply_is_lost_is_no_conflict(proxy, proxied):
     await proxied.put("warm.txt", b"")
     cut_once(proxy, b"made.txt")
     etag = await proxied.put("made.txt", b"1", if_absent=True)
+    assert proxy.cuts == 1
     assert (await proxied.get("made.txt")).etag == etag
     proxy.cuts = 0
     cut_once(proxy, b"made.txt")
@@ -278,14 +293,15 @@ async def test_work_goes_on_after_the_server_was_down(own_server, on_own):
 
 
 async def test_a_server_that_stays_down_is_a_timeout_and_at_open_an_error(own_server):
-    store = PostgresStore(own_server.url, timeout=timedelta(seconds=0.5))
+    store = PostgresStore(own_server.url)
     await store.open()
     own_server.stop()
     try:
-        with pytest.raises(StoreTimeoutError, match="unknown: read again"):
-            await store.put("a.txt", b"1")
-        with pytest.raises(StoreTimeoutError):
-            await store.get("a.txt")
+        with hurry(store):
+            with pytest.raises(StoreTimeoutError, match="unknown: read again"):
+                await store.put("a.txt", b"1")
+            with pytest.raises(StoreTimeoutError):
+                await store.get("a.txt")
         with pytest.raises(StoreError, match="see that the server runs") as caught:
             await PostgresStore(own_server.url).open()
         assert caught.value.retryable
@@ -296,7 +312,7 @@ async def test_a_server_that_stays_down_is_a_timeout_and_at_open_an_error(own_se
 
 
 async def test_a_silent_server_is_a_timeout(own_server):
-    store = PostgresStore(own_server.url, timeout=timedelta(seconds=0.5))
+    store = PostgresStore(own_server.url)
     await store.open()
     with psycopg.connect(own_server.url) as connection:
         query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'temporal_state'"
@@ -304,7 +320,7 @@ async def test_a_silent_server_is_a_timeout(own_server):
     for pid in [own_server.pid, *pids]:
         os.kill(pid, signal.SIGSTOP)
     try:
-        with pytest.raises(StoreTimeoutError):
+        with hurry(store), pytest.raises(StoreTimeoutError):
             await store.get("silence.txt")
     finally:
         for pid in [own_server.pid, *pids]:
@@ -313,19 +329,18 @@ async def test_a_silent_server_is_a_timeout(own_server):
     await store.close()
 
 
-async def test_an_object_locked_by_another_is_a_timeout(url, execute):
-    store = PostgresStore(url, timeout=timedelta(seconds=0.5))
-    await store.open()
-    await store.put("a.txt", b"1")
+async def test_an_object_locked_by_another_is_a_timeout(url, postgres, execute):
+    await postgres.put("a.txt", b"1")
     schema = url.partition("schema=")[2]
     with execute(f"SELECT {1}").connection.transaction():
         execute(f"SELECT FROM {schema}.temporal_state_objects FOR UPDATE")
-        with pytest.raises(StoreTimeoutError):
-            await store.update("a.txt", appending("2"))
-        with pytest.raises(StoreTimeoutError):
-            await store.put("a.txt", b"2")
-        assert (await store.get("a.txt")).data == b"1"
-    await store.close()
+        with hurry(postgres):
+            postgres._opened._link.close()  # so that the sessions of these calls are in a hurry too
+            with pytest.raises(StoreTimeoutError):
+                await postgres.update("a.txt", appending("2"))
+            with pytest.raises(StoreTimeoutError):
+                await postgres.put("a.txt", b"2")
+        assert (await postgres.get("a.txt")).data == b"1"
 
 
 # The contract
@@ -403,29 +418,41 @@ async def test_a_forked_child_is_told_to_open_its_own(postgres):
         postgres._opened.pid -= 1
 
 
-async def test_a_store_opened_again_in_a_child_leaves_the_parents_connections_alone(postgres):
-    await asyncio.gather(*(postgres.put(f"{n}.txt", b"1") for n in range(8)))
-    pid = await asyncio.to_thread(_in_child, postgres)
-    _, status = await asyncio.to_thread(os.waitpid, pid, 0)
-    assert status == 0
-    assert len(await postgres.list()) == 9
+FORKS = """
+import asyncio, os, sys
+from temporal_state.storage import PostgresStore
 
+store = PostgresStore(sys.argv[1])
 
-def _in_child(store):
-    if pid := os.fork():
-        return pid
-    status = 1
+async def opened():
+    await store.open()
+    await asyncio.gather(*(store.put(f"{n}.txt", b"1") for n in range(8)))
+
+async def child():
+    await store.open()
+    await store.put("child.txt", b"1")
+    await store.close()
+
+async def parent():
+    print(len(await store.list()))
+    await store.close()
+
+asyncio.run(opened())
+pid = os.fork()
+if pid == 0:
+    code = 1
     try:
-
-        async def work():
-            await store.open()
-            await store.put("child.txt", b"1")
-            await store.close()
-
-        asyncio.run(work())
-        status = 0
+        asyncio.run(child())
+        code = 0
     finally:
-        os._exit(status)
+        os._exit(code)
+assert os.waitpid(pid, 0)[1] == 0
+asyncio.run(parent())
+"""
+
+
+async def test_a_store_opened_again_in_a_child_leaves_the_parents_connections_alone(url, children):
+    assert await children.run(FORKS, url) == "9\n"
 
 
 # Refusals
@@ -489,11 +516,11 @@ def assert_tells_no_secret(store: PostgresStore, error: BaseException) -> None:
 
 async def test_no_secret_is_told_when_calls_fail(own_server):
     url = own_server.url.replace("postgres@", f"postgres:{SECRET}@")
-    store = PostgresStore(url, timeout=timedelta(seconds=0.3))
+    store = PostgresStore(url)
     await store.open()
     own_server.stop()
     try:
-        with pytest.raises(StoreTimeoutError) as caught:
+        with hurry(store), pytest.raises(StoreTimeoutError) as caught:
             await store.put("a.txt", b"1")
     finally:
         own_server.start()

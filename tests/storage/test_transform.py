@@ -296,5 +296,7 @@ class Codec(Plain):
     ("transform", "hint"), [(Lossy(), "exact reverse"), (Codec(), "CodecTransform"), (7, "encode")]
 )
 async def test_what_is_no_transform_is_refused_before_anything_is_written(transform, hint):
+    inner = FailingStore(MemoryStore())
     with pytest.raises(ConfigurationError, match=hint):
-        await TransformedStore(MemoryStore(), transform).open()
+        await TransformedStore(inner, transform).open()
+    assert inner.calls == 0

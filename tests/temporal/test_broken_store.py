@@ -181,8 +181,10 @@ async def test_a_damaged_document_fails_at_once_and_is_never_overwritten(on_dev,
 async def test_a_cancelled_caller_waits_for_its_change(broken):
     store, backend = broken
     store.delay = timedelta(milliseconds=100)
+    before = store.calls
     task = asyncio.create_task(backend.documents.merge("doc", {"k": "new"}))
-    await asyncio.sleep(0.02)
+    while store.calls == before:
+        await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

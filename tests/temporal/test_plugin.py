@@ -1,18 +1,20 @@
 """`StatePlugin` on a worker, a client, or both, is one plugin; two different ones are an error."""
 
 import asyncio
+import dataclasses
 import inspect
-import subprocess
-import sys
+import json
 import uuid
 from datetime import timedelta
 
 import pytest
 from temporalio import activity, workflow
 from temporalio.client import Client
+from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import Interceptor, Replayer, Worker
+from temporalio.worker import ActivityInboundInterceptor, Interceptor, Replayer, Worker
 
+import temporal_state
 from temporal_state import (
     ConfigurationError,
     StateBackend,
@@ -23,7 +25,7 @@ from temporal_state import (
 )
 from temporal_state.runs import Runs, Snapshots
 from temporal_state.temporal import ACTIVITIES
-from temporal_state.temporal.requests import REQUESTS, DocumentRequest, Get, Merge
+from temporal_state.temporal.requests import REQUESTS, Get, Merge
 
 W = StateType.WORKFLOWS
 SOON = timedelta(seconds=30)
@@ -40,10 +42,10 @@ async def client_with(dev, *plugins) -> Client:
     return await Client.connect(dev.client.service_client.config.target_host, plugins=plugins)
 
 
-async def run_on(client, *plugins):
+async def run_on(client, *plugins, workflow=Updates):
     queue = uuid.uuid4().hex
-    async with Worker(client, task_queue=queue, workflows=[Updates], plugins=plugins):
-        return await client.execute_workflow(Updates.run, id=queue, task_queue=queue)
+    async with Worker(client, task_queue=queue, workflows=[workflow], plugins=plugins):
+        return await client.execute_workflow(workflow.run, id=queue, task_queue=queue)
 
 
 @pytest.mark.filterwarnings("ignore:The same plugin type")
@@ -95,19 +97,46 @@ async def test_a_worker_whose_store_cannot_be_opened_does_not_hang_in_a_with_blo
             await asyncio.sleep(60)
 
 
-class Nothing(Interceptor):
-    """An interceptor of somebody else."""
+class Noting(Interceptor):
+    """An interceptor of somebody else, which notes the activities that it sees."""
 
+    def __init__(self):
+        self.seen = []
 
-async def test_other_plugins_and_interceptors_keep_working_beside_it(dev, tmp_path):
-    other = SimplePlugin("other", interceptors=[Nothing()], activities=[hello])
-    assert await run_on(dev.client, other, StatePlugin(tmp_path)) == {"n": 1}
-    assert await run_on(dev.client, StatePlugin(tmp_path), other) == {"n": 1}
+    def intercept_activity(self, next):
+        seen = self.seen
+
+        class Inbound(ActivityInboundInterceptor):
+            async def execute_activity(self, input):
+                seen.append(activity.info().activity_type)
+                return await super().execute_activity(input)
+
+        return Inbound(next)
 
 
 @activity.defn
 async def hello() -> str:
     return "hello"
+
+
+@workflow.defn
+class Greets:
+    @workflow.run
+    async def run(self) -> list:
+        return [
+            await workflow.execute_activity(hello, start_to_close_timeout=SOON),
+            await state.update(n=1),
+        ]
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_other_plugins_and_interceptors_keep_working_beside_it(dev, tmp_path, first):
+    noting = Noting()
+    other = SimplePlugin("other", interceptors=[noting], activities=[hello])
+    plugins = [other, StatePlugin(tmp_path)]
+    found = await run_on(dev.client, *plugins[:: 1 if first else -1], workflow=Greets)
+    assert found == ["hello", {"n": 1}]
+    assert noting.seen == ["hello", "temporal_state.documents.merge"]
 
 
 def test_every_operation_is_an_activity_of_its_name():
@@ -242,8 +271,6 @@ async def saves_somewhere(id: str) -> dict:
 async def test_an_activity_alone_uses_the_process_default(tmp_path):
     from temporalio.testing import ActivityEnvironment
 
-    import temporal_state
-
     backend = temporal_state.configure(tmp_path)
     try:
         assert await ActivityEnvironment().run(saves_somewhere, "a") == {"n": 1}
@@ -253,17 +280,21 @@ async def test_an_activity_alone_uses_the_process_default(tmp_path):
         await backend.store.close()
 
 
-def test_requests_with_required_fields_are_dataclasses_any_converter_carries():
-    assert issubclass(Merge, DocumentRequest)
-    assert vars(Get()) == {"id": None, "type": "workflows", "keys": None}
+@pytest.mark.parametrize("request_", [Get(), Merge(id="a", value={"n": [1]}), Merge(value={})])
+def test_requests_are_dataclasses_that_any_converter_carries(request_):
+    assert all(map(dataclasses.is_dataclass, REQUESTS))
+    converter = DataConverter.default.payload_converter
+    payloads = converter.to_payloads([request_])
+    assert json.loads(payloads[0].data) == vars(request_)
+    (found,) = converter.from_payloads(payloads, [type(request_)])
+    assert vars(found) == vars(request_)
 
 
-def test_importing_the_package_starts_nothing_and_opens_nothing(tmp_path):
+async def test_importing_the_package_starts_nothing_and_opens_nothing(children, tmp_path):
     code = (
-        "import threading, os, temporal_state, temporal_state.state;"
-        "print(threading.active_count(), sorted(os.listdir('.')))"
+        "import os, sys, threading; os.chdir(sys.argv[1]);"
+        "import temporal_state, temporal_state.state;"
+        "print(threading.active_count(), os.listdir('.'), temporal_state.__file__)"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "1 []"
+    printed = await children.run(code, tmp_path, fresh=True)
+    assert printed == f"1 [] {temporal_state.__file__}\n"

@@ -1,5 +1,6 @@
 """`state.sync` in threaded activities: the same functions, the same tokens, the same document."""
 
+import asyncio
 import multiprocessing
 import uuid
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -45,6 +46,15 @@ def in_a_process() -> str:
 
 
 @activity.defn
+def saves_in_a_process() -> str:
+    try:
+        asyncio.run(StateStore.save_state("n", 1, "a", W))
+    except RuntimeError as error:
+        return str(error)
+    return "it saved elsewhere"
+
+
+@activity.defn
 async def on_the_loop() -> str:
     try:
         state.sync.get()
@@ -71,12 +81,14 @@ async def test_a_threaded_activity_uses_state_without_await(runner):
 
 async def test_an_activity_of_a_process_pool_is_told_what_to_do(on_dev):
     context = multiprocessing.get_context("spawn")
-    manager = SharedStateManager.create_from_multiprocessing(context.Manager())
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    activities = [in_a_process, saves_in_a_process]
+    with context.Manager() as shared, ProcessPoolExecutor(1, mp_context=context) as pool:
+        manager = SharedStateManager.create_from_multiprocessing(shared)
         async with on_dev.worker(
-            Calls, activities=[in_a_process], activity_executor=pool, shared_state_manager=manager
+            Calls, activities=activities, activity_executor=pool, shared_state_manager=manager
         ):
-            assert "process pool" in await on_dev.run(Calls.run, "in_a_process", [])
+            for each in activities:
+                assert "process pool" in await on_dev.run(Calls.run, each.__name__, [])
 
 
 async def test_an_async_activity_is_told_to_await(on_dev):

@@ -7,7 +7,7 @@ import pytest
 from temporalio import activity, workflow
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Replayer
+from temporalio.worker import ActivityInboundInterceptor, Interceptor, Replayer
 
 import temporal_state
 from temporal_state import (
@@ -21,6 +21,7 @@ from temporal_state import (
 
 SOON = timedelta(seconds=30)
 W = StateType.WORKFLOWS
+COMMIT = "temporal_state.transactions.commit"
 
 
 @workflow.defn
@@ -136,20 +137,30 @@ async def test_a_retried_activity_makes_its_transaction_once(runner, key):
     assert [document.version for document in found] == [1, 1]
 
 
-async def test_the_commit_is_one_regular_activity_whose_retry_applies_once(on_dev, monkeypatch):
+class LosesAnswers(Interceptor):
+    """Fails the first attempts of the commit when they have done their work."""
+
+    def __init__(self, failures):
+        self.failures = failures
+
+    def intercept_activity(self, next):
+        losing = self
+
+        class Inbound(ActivityInboundInterceptor):
+            async def execute_activity(self, input):
+                answer = await super().execute_activity(input)
+                if losing.failures and activity.info().activity_type == COMMIT:
+                    losing.failures -= 1
+                    raise ApplicationError("lost", next_retry_delay=timedelta(milliseconds=10))
+                return answer
+
+        return Inbound(next)
+
+
+async def test_the_commit_is_one_regular_activity_whose_retry_applies_once(on_dev):
     prefix = await prepared(on_dev.backend)
-    failures = 2
-    delete = on_dev.backend.store.delete
-
-    async def failing(key):  # the end of the transaction is reached, the answer is lost
-        nonlocal failures
-        if "/tx/" in key and failures:
-            failures -= 1
-            raise RuntimeError("lost")
-        return await delete(key)
-
-    monkeypatch.setattr(on_dev.backend.store, "delete", failing)
-    async with on_dev.worker(Pays):
+    losing = LosesAnswers(2)
+    async with on_dev.worker(Pays, interceptors=[losing]):
         handle = await on_dev.start(Pays.run, prefix)
         await handle.result()
     events = [
@@ -157,7 +168,8 @@ async def test_the_commit_is_one_regular_activity_whose_retry_applies_once(on_de
         for event in (await handle.fetch_history()).events
         if event.HasField("activity_task_scheduled_event_attributes")
     ]
-    assert events == ["temporal_state.transactions.commit"]
+    assert losing.failures == 0
+    assert events == [COMMIT]
     assert (await on_dev.backend.documents.read(f"{prefix}-account")).version == 1
 
 

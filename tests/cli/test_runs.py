@@ -1,1 +1,0 @@
-"""What the records say of runs, for people and for scripts."""
