@@ -1,11 +1,13 @@
 """From threads to loops: every outcome arrives, those that come together by one wake-up."""
 
 import asyncio
+import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from temporal_state.storage._arrivals import arrival
+from temporal_state.storage._arrivals import arrival, in_thread, together
 
 
 async def test_outcomes_that_come_together_wake_the_loop_once(monkeypatch):
@@ -59,3 +61,53 @@ def test_outcomes_for_a_loop_that_is_closed_are_nobodys(caplog):
     future.set_result(None)
     assert not kept.done()
     assert caplog.records == []  # as there were, had this raised in the thread
+
+
+async def test_outcomes_of_a_block_wake_each_loop_at_its_end(monkeypatch):
+    loop, wakes = asyncio.get_running_loop(), []
+    call = loop.call_soon_threadsafe
+    monkeypatch.setattr(
+        loop, "call_soon_threadsafe", lambda *given: (wakes.append(1), call(*given))
+    )
+    futures = [Future() for _ in range(3)]
+    waiting = [arrival(future) for future in futures]
+
+    def tell() -> None:
+        with together():
+            for future in futures:
+                future.set_result(None)
+                time.sleep(0.01)  # in which the loop would have come for the first
+                assert wakes == []
+
+    with ThreadPoolExecutor(1) as pool:
+        await asyncio.wrap_future(pool.submit(tell))
+    await asyncio.gather(*waiting)
+    assert len(wakes) <= 2  # and one for the thread itself
+
+
+async def test_what_is_called_in_a_thread_returns_or_raises_as_if_it_were_awaited():
+    with ThreadPoolExecutor(1) as pool:
+        assert await in_thread(pool, divmod, 7, 2) == (3, 1)
+        with pytest.raises(ZeroDivisionError):
+            await in_thread(pool, divmod, 7, 0)
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await in_thread(pool, next, iter([]))
+    with pytest.raises(RuntimeError, match="shutdown"):
+        in_thread(pool, divmod, 7, 2)
+
+
+async def test_a_call_that_is_cancelled_before_it_begins_is_not_made():
+    made, begun, end = [], asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def first() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        end.wait(20)
+
+    with ThreadPoolExecutor(1) as pool:
+        running, waiting = in_thread(pool, first), in_thread(pool, made.append, 1)
+        await begun.wait()
+        waiting.cancel()
+        running.cancel()  # has begun, so it goes on, and nobody is told
+        end.set()
+        assert await in_thread(pool, len, made) == 0
