@@ -37,6 +37,8 @@ from temporal_state.temporal._wire import MAINTENANCE
 
 SCRIPT = Path(__file__).with_name("kill_after_completion.py")
 EACH = Recording(flush_interval=timedelta(milliseconds=20))
+FEW = 50
+"""Runs that are looked at with ``missing``, the newest first: other tests leave many behind."""
 
 
 def worker(runner, recording=EACH, **options):
@@ -143,7 +145,7 @@ async def test_every_run_of_a_chain_is_recorded_from_its_history_alone(
     assert await runs.of_workflow(handle.id) == []
 
     async def made():
-        query = {"missing": True, "calls_per_second": 1000}
+        query = {"missing": True, "limit": FEW, "calls_per_second": 1000}
         await reconcile(on_dev.client, on_dev.backend, **query)
         return len(await runs.of_workflow(handle.id)) == len(statuses)
 
@@ -172,7 +174,12 @@ async def test_what_is_not_to_be_recorded_is_not_learned_from_its_history_either
     await keep.terminate()
 
     async def made():
-        asked = {"missing": True, "calls_per_second": 1000, "recording": plugin._reconciled()}
+        asked = {
+            "missing": True,
+            "limit": FEW,
+            "calls_per_second": 1000,
+            "recording": plugin._reconciled(),
+        }
         await reconcile(on_dev.client, on_dev.backend, **asked)
         return await on_dev.backend.runs.get(handle.id)
 

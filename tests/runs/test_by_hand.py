@@ -5,7 +5,7 @@ import math
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from as_told import NOON, Clock, checkpoint, header, told
+from as_told import IN_MEMORY, NOON, Clock, checkpoint, header, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -149,6 +149,7 @@ async def test_of_notes_and_progress_what_was_so_last_holds(runs, ref, clock):
     assert run.progress.done == 2
 
 
+@IN_MEMORY
 @pytest.mark.parametrize(
     ("method", "arguments"),
     [
@@ -358,6 +359,7 @@ async def test_two_processes_write_one_record(tmp_path, children):
 BEYOND = datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))
 
 
+@IN_MEMORY
 @pytest.mark.parametrize(
     "call",
     [
