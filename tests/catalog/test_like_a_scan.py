@@ -114,13 +114,11 @@ def rows_of(found):
     return [row_of(PLACES.run(ref), record, [], 100) for ref, record in found]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def home(request):
-    if request.param == "sqlite":
-        return MemoryHome(5)
+@pytest.fixture
+def home(postgres_url):
     from temporal_state.runs.catalog._postgresql import PostgresHome
 
-    return PostgresHome(request.getfixturevalue("postgres_url"), "scanned", 5)
+    return PostgresHome(postgres_url, "scanned", 5)
 
 
 def filled(home, found):
@@ -151,7 +149,7 @@ def test_a_list_is_what_a_scan_finds_page_by_page(found, asked, limit, offset):
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(found=records(), asked=st.lists(filters, min_size=4, max_size=12))
-def test_both_databases_answer_alike(home, found, asked):
+def test_the_other_database_answers_alike(home, found, asked):
     link = filled(home, found)
     try:
         compare(link, found, asked, 3, 1)

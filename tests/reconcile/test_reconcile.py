@@ -32,10 +32,13 @@ from temporalio.client import WorkflowFailureError
 from temporal_state import Recording, StateBackend, StatePlugin, state
 from temporal_state.errors import NotRecordedError
 from temporal_state.temporal import Reconcile, freshness, reconcile
+from temporal_state.temporal._reconciler import Reconciler
 from temporal_state.temporal._wire import MAINTENANCE
 
 SCRIPT = Path(__file__).with_name("kill_after_completion.py")
 EACH = Recording(flush_interval=timedelta(milliseconds=20))
+FEW = 50
+"""Runs that are looked at with ``missing``, the newest first: other tests leave many behind."""
 
 
 def worker(runner, recording=EACH, **options):
@@ -64,6 +67,7 @@ async def settled_twice(runner, *only, **options):
     result = await reconcile(runner.client, runner.backend, *only, **options)
     assert result.errors == []
     before = files(runner.backend)
+    assert before
     again = await reconcile(runner.client, runner.backend, *only, **options)
     assert (again.changed, files(runner.backend)) == ([], before)
     return result
@@ -90,7 +94,13 @@ async def test_a_terminated_run_is_recorded_so(on_dev):
 
 @pytest.mark.parametrize("which", ["run_timeout", "execution_timeout"])
 async def test_a_run_that_timed_out_is_recorded_so(on_dev, which):
-    handle = await start_waiting(on_dev, **{which: timedelta(seconds=2)})
+    async with worker(on_dev):
+        handle = await on_dev.start(Waits.run, "value", **{which: timedelta(seconds=2)})
+
+        async def recorded():
+            return await on_dev.backend.runs.get(handle.id)
+
+        await until(recorded)
     with pytest.raises(Exception, match="execution failed"):
         await handle.result()
     await settled_twice(on_dev)
@@ -135,7 +145,7 @@ async def test_every_run_of_a_chain_is_recorded_from_its_history_alone(
     assert await runs.of_workflow(handle.id) == []
 
     async def made():
-        query = {"missing": True, "calls_per_second": 1000}
+        query = {"missing": True, "limit": FEW, "calls_per_second": 1000}
         await reconcile(on_dev.client, on_dev.backend, **query)
         return len(await runs.of_workflow(handle.id)) == len(statuses)
 
@@ -164,7 +174,12 @@ async def test_what_is_not_to_be_recorded_is_not_learned_from_its_history_either
     await keep.terminate()
 
     async def made():
-        asked = {"missing": True, "calls_per_second": 1000, "recording": plugin._reconciled()}
+        asked = {
+            "missing": True,
+            "limit": FEW,
+            "calls_per_second": 1000,
+            "recording": plugin._reconciled(),
+        }
         await reconcile(on_dev.client, on_dev.backend, **asked)
         return await on_dev.backend.runs.get(handle.id)
 
@@ -407,7 +422,14 @@ async def test_a_worker_killed_after_its_completion_was_taken_leaves_nothing_wro
     assert (step.name, step.status, step.result.json()) == ("echo", "completed", 0)
 
 
-async def test_a_worker_reconciles_when_it_starts_and_is_not_delayed(on_dev):
+async def test_a_worker_reconciles_when_it_starts_and_is_not_delayed(on_dev, monkeypatch):
+    held, unsettled = asyncio.Event(), Reconciler.all_unsettled
+
+    async def later(*arguments):
+        await held.wait()
+        await unsettled(*arguments)
+
+    monkeypatch.setattr(Reconciler, "all_unsettled", later)
     handle = await start_waiting(on_dev)
     await handle.terminate()
     plugin = StatePlugin(
@@ -417,7 +439,10 @@ async def test_a_worker_reconciles_when_it_starts_and_is_not_delayed(on_dev):
     )
     async with on_dev.worker(*WORKFLOWS, activities=ACTIVITIES, plugins=[plugin]):
         other = await on_dev.start(Continues.run, 0)
-        assert await other.result() == "done"
+        try:
+            assert await asyncio.wait_for(other.result(), 15) == "done"
+        finally:
+            held.set()
 
         async def terminated():
             return (await on_dev.backend.runs.get(handle.id)).status == "terminated"

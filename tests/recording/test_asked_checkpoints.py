@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from temporalio import activity, workflow
+from temporalio.api.enums.v1 import EventType
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
@@ -241,7 +242,10 @@ class Refused:
 
 async def test_what_can_be_no_checkpoint_is_refused_before_anything_is_scheduled(on_dev):
     async with on_dev.worker(Refused, activities=[asks_in_an_activity]):
-        refused, told, number = await on_dev.run(Refused.run)
+        handle = await on_dev.start(Refused.run)
+        refused, told, number = await handle.result()
+    history = await handle.fetch_history()
+    assert [e.event_type for e in history.events].count(EventType.EVENT_TYPE_MARKER_RECORDED) == 1
     assert refused == [*["InvalidValueError"] * 4, "TooLargeError"]
     assert "workflow code" in told
     assert number == 1

@@ -6,6 +6,7 @@ once: Temporal may deliver their ends in any order and in any number of workflow
 """
 
 import asyncio
+import copy
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -348,6 +349,15 @@ CASES = {
 WORKFLOWS = [*{case.definition for case in CASES.values()}, Child]
 
 
+ASKED_FOR = {
+    "activity_task_scheduled_event_attributes",
+    "start_child_workflow_execution_initiated_event_attributes",
+    "timer_started_event_attributes",
+}
+UNLIKE = {"header", "task_queue", "workflow_id", "workflow_task_completed_event_id"}
+"""What is another each time, and the header, which may say more."""
+
+
 @dataclass
 class Outcome:
     end: Any
@@ -358,6 +368,18 @@ class Outcome:
         if not case.racy:
             return kinds
         return [Counter(k for k in part if not k.startswith("workflow_task")) for part in kinds]
+
+    def asked_for(self):
+        """Return the activities, children and timers with all that Temporal is told of them."""
+        asked = []
+        for event in (event for history in self.histories for event in history.events):
+            kind = event.WhichOneof("attributes")
+            if kind in ASKED_FOR:
+                told = copy.deepcopy(getattr(event, kind))
+                for name in UNLIKE.intersection(told.DESCRIPTOR.fields_by_name):
+                    told.ClearField(name)
+                asked.append((told, event.user_metadata))
+        return asked
 
 
 async def outcome_of(client, queue, case):
@@ -442,6 +464,8 @@ async def test_recording_adds_nothing_to_a_history_and_changes_no_end(outcomes, 
     recorded, unrecorded = found[runner, True][name], found[runner, False][name]
     assert recorded.end == unrecorded.end
     assert recorded.events(CASES[name]) == unrecorded.events(CASES[name])
+    if not CASES[name].racy:
+        assert recorded.asked_for() == unrecorded.asked_for()
 
 
 async def test_every_one_of_them_was_recorded(outcomes):

@@ -44,6 +44,7 @@ async def test_every_step_is_recorded_once_with_its_outcome(dev, children, tmp_p
     killed, result = await kill_until_done(children, handle, kills, 7, target, queue, str(tmp_path))
     print(f"{killed} kills")
     assert result == STEPS
+    assert killed >= min(kills, 5)  # of many, some may come after its end
     async with StateBackend.open(tmp_path) as backend:
         run = await backend.runs.get(queue)
         steps = await backend.runs.steps(queue)

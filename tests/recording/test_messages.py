@@ -4,8 +4,9 @@ If a newer SDK renames one, this names it, where the other tests would only show
 """
 
 import pytest
-from temporalio.api.common.v1 import Payload
+from temporalio.api.common.v1 import Payload, RetryPolicy
 from temporalio.api.failure.v1 import Failure
+from temporalio.api.sdk.v1 import UserMetadata
 from temporalio.bridge.proto.activity_result import (
     ActivityResolution,
     Cancellation,
@@ -19,11 +20,13 @@ from temporalio.bridge.proto.child_workflow import (
 )
 from temporalio.bridge.proto.nexus import NexusOperationResult
 from temporalio.bridge.proto.workflow_activation import (
+    FireTimer,
     InitializeWorkflow,
     RemoveFromCache,
     ResolveActivity,
     ResolveChildWorkflowExecution,
     ResolveChildWorkflowExecutionStart,
+    ResolveChildWorkflowExecutionStartFailure,
     ResolveNexusOperation,
     ResolveNexusOperationStart,
     WorkflowActivation,
@@ -54,11 +57,17 @@ READ = {
         "resolve_child_workflow_execution_start resolve_child_workflow_execution "
         "resolve_nexus_operation_start resolve_nexus_operation update_random_seed"
     ),
-    InitializeWorkflow: "arguments headers",
+    InitializeWorkflow: (
+        "arguments headers workflow_execution_timeout workflow_run_timeout workflow_task_timeout "
+        "retry_policy memo search_attributes continued_initiator cron_schedule "
+        "continued_from_execution_run_id"
+    ),
+    FireTimer: "seq",
     RemoveFromCache: "reason",
     ResolveActivity: "seq result is_local",
     ResolveChildWorkflowExecution: "seq result",
     ResolveChildWorkflowExecutionStart: "seq succeeded failed cancelled",
+    ResolveChildWorkflowExecutionStartFailure: "cause",
     ResolveNexusOperation: "seq result",
     ResolveNexusOperationStart: "seq failed",
     ActivityResolution: "completed failed cancelled backoff",
@@ -84,7 +93,12 @@ READ = {
     CompleteWorkflowExecution: "result",
     FailWorkflowExecution: "failure",
     ContinueAsNewWorkflowExecution: "headers",
+    UserMetadata: "summary",
     Payload: "metadata data",
+    RetryPolicy: (
+        "initial_interval backoff_coefficient maximum_interval maximum_attempts "
+        "non_retryable_error_types"
+    ),
     Failure: (
         "message encoded_attributes cause application_failure_info timeout_failure_info "
         "canceled_failure_info terminated_failure_info"

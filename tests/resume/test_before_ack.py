@@ -174,6 +174,10 @@ async def test_local_activities_that_a_failed_workflow_task_repeats_run_once(run
 class Stuck(MemoryStore):
     """Blocks in results, and heeds no cancellation while it does."""
 
+    def __init__(self):
+        super().__init__()
+        self.end = threading.Event()
+
     async def put(self, key, data, **options):
         if "/results/" in key:
             ran["stuck"] += 1
@@ -187,8 +191,6 @@ class Stuck(MemoryStore):
             except asyncio.CancelledError:
                 await asyncio.sleep(5)
         return await super().get(key)
-
-    end = threading.Event()
 
 
 class Failing(MemoryStore):
@@ -212,9 +214,12 @@ async def test_a_store_that_hangs_or_fails_costs_ack_timeout_and_no_workflow(run
     began = time.monotonic()
     backend = StateBackend.open(store)
     async with runner.worker(One, activities=[pay], plugins=plugins(backend, recording)):
-        await runner.run(One.run, "pay")
-        took = time.monotonic() - began
-        Stuck.end.set()
+        try:
+            await runner.run(One.run, "pay")
+        finally:
+            took = time.monotonic() - began
+            if isinstance(store, Stuck):
+                store.end.set()
     assert took < 4
     assert (ran["pay"], ran["stuck"]) == (2, 2)
 

@@ -21,7 +21,9 @@ STEPS = int(os.environ.get("EFFECTS", "120"))
 KILLS = int(os.environ.get("KILLS", "6"))
 BREAKS_AT = STEPS * 4 // 5
 ON_THE_WAY = 2.0
-"""Seconds, at most, from the end of an activity to its workflow, and of a write: it may be busy."""
+"""Seconds, at most, from the end of an activity to its workflow, with the attempt after a kill."""
+TO_THE_STORE = 0.6
+"""Seconds, at most, of the same without one, and of a write: it may be busy."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ async def test_side_effects_of_a_run_that_is_killed_and_fails_and_is_resumed(
         children, handle, first, moments, effects, *arguments, "broken"
     )
     assert result == "failed"
+    assert len(killed) >= min(first, 4)  # of many, some may come after its end
     async with StateBackend.open(tmp_path / "root") as backend:
         new = await resume(dev.client, backend, queue)
         more, result = await kill_until_done(
@@ -131,6 +134,7 @@ async def test_side_effects_of_a_run_that_is_killed_and_fails_and_is_resumed(
         )
         steps = await backend.runs.steps(queue)
     assert result == STEPS
+    assert more
     lines = lines_of(effects)
     did, ended, repeated = read_effects(lines)
     assert sorted(did) == list(range(STEPS))  # every side effect is there
@@ -176,9 +180,11 @@ async def test_what_a_kill_takes_from_a_record_is_no_more_than_the_last_flush_in
     target = dev.client.service_client.config.target_host
     effects = tmp_path / "effects"
     moments = random.Random(12)
+    bound = FLUSH_INTERVAL.total_seconds() + TO_THE_STORE
+    steps = 4 * STEPS
     arguments = (target, queue, str(tmp_path / "root"), str(effects), before_ack, "-1", "mended")
     handle = await dev.client.start_workflow(
-        "Effects", STEPS, id=queue, task_queue=queue, task_timeout=timedelta(seconds=2)
+        "Effects", steps, id=queue, task_queue=queue, task_timeout=timedelta(seconds=2)
     )
     kills, ages, recorded = [], [], set()
     async with StateBackend.open(tmp_path / "root") as backend:
@@ -188,7 +194,7 @@ async def test_what_a_kill_takes_from_a_record_is_no_more_than_the_last_flush_in
             try:
                 await until_it_works(effects, done)
                 await until_recorded(backend, handle)
-                await asyncio.wait({done}, timeout=moments.uniform(0, 0.6))
+                await asyncio.wait({done}, timeout=bound * moments.uniform(1.5, 2))
                 assert not done.done()
             finally:
                 kill = time.monotonic()
@@ -208,21 +214,23 @@ async def test_what_a_kill_takes_from_a_record_is_no_more_than_the_last_flush_in
             handle = await resume(dev.client, backend, queue)
         worker = await children.ready_worker(SCRIPT, *arguments)
         try:
-            assert await handle.result() == STEPS
+            assert await handle.result() == steps
         finally:
             worker.terminate()
             await asyncio.to_thread(worker.wait, 30)
     lines = lines_of(effects)
     print(
-        f"\n{STEPS} steps, {before_ack}: ended, but not in the record, at each of {len(kills)} "
+        f"\n{steps} steps, {before_ack}: ended, but not in the record, at each of {len(kills)} "
         f"kills: {[len(lost) for _, lost, _ in kills]}, at most "
         f"{1000 * max(ages, default=0):.0f} ms before it"
     )
-    assert {line.n for line in lines} == set(range(STEPS))
+    assert {line.n for line in lines} == set(range(steps))
     for recorded, _, before in kills:
         again = {line.n for line in lines[before:] if line.what == "does"}
         assert not recorded & again
-    assert all(age <= FLUSH_INTERVAL.total_seconds() + ON_THE_WAY for age in ages)
+    assert all(age <= bound for age in ages)
+    # What a kill takes of results that were acknowledged early, it takes within their one write.
+    assert ages or before_ack == "before_ack"
 
 
 async def until_recorded(backend, handle):

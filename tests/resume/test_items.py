@@ -43,6 +43,8 @@ from temporal_state.testing import FailingStore
 
 SOON = timedelta(seconds=30)
 QUICKLY = timedelta(milliseconds=10)
+PROMPTLY = timedelta(milliseconds=50)
+"""The SDK holds heartbeats back no longer than this."""
 
 
 @workflow.defn
@@ -250,9 +252,7 @@ class Refusing(FailingStore):
 
 @pytest.mark.parametrize("seed", range(4))
 @KINDS
-async def test_every_item_is_done_and_at_most_every_are_repeated_per_crash(
-    dev, tmp_path, runner, kind, seed
-):
+async def test_every_item_is_done_and_at_most_every_are_repeated_per_crash(runner, kind, seed):
     dice = random.Random(f"{kind} {seed}")
     every, length = dice.choice([1, 2, 3, 10, 50]), 300
     crashes = sorted(dice.sample(range(length), 5))
@@ -652,7 +652,8 @@ async def test_what_is_done_is_saved_before_a_cancellation_goes_on(runner, kind)
                     activity.heartbeat()
 
     activities = [named(asynchronous if kind == "async" else threaded, "loop")]
-    async with runner.worker(Calls, activities=activities):
+    options = {"activities": activities, "max_heartbeat_throttle_interval": PROMPTLY}
+    async with runner.worker(Calls, **options):
         handle = await runner.start(Calls.run, ["loop"], 1, 2)
         await asyncio.wait_for(reached.wait(), 10)
         await handle.cancel()
@@ -803,7 +804,8 @@ async def test_heartbeats_are_sent_with_the_position_and_progress_is_recorded(ru
         details.append(activity.info().heartbeat_details)
         run()
 
-    await call(runner, asynchronous if kind == "async" else threaded, beats=0.6)
+    run_it = asynchronous if kind == "async" else threaded
+    await call(runner, run_it, beats=0.6, max_heartbeat_throttle_interval=PROMPTLY)
     assert ended == [100]
     assert not details[0]
     assert 0 < details[1][0] <= 100
@@ -858,17 +860,20 @@ async def test_a_store_that_fails_for_a_while_is_tried_again(runner, kind):
         seen.append(item)
         if item == 4:
             store.error = StoreError("the disk is gone")
-            main.call_soon_threadsafe(main.call_later, 0.3, mend)
 
-    def mend():
+    async def mend():
+        while len(seen) < 10:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
         errors.append(len(seen))
         store.error = None
 
-    main = asyncio.get_running_loop()
     async with StateBackend.open(store) as backend:
         runner.backend = backend
         plugin = StatePlugin(backend, recording=None)
+        mending = asyncio.create_task(mend())
         await call(runner, loop(kind, body, range(100), every=10), plugins=[plugin])
+        await mending
     assert errors == [10]  # up to there, without waiting for the store
     assert seen == list(range(100))
 

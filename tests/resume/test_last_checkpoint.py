@@ -9,14 +9,16 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from temporal_state import ContextError, Recording, StatePlugin, resume, state
+from temporal_state import ContextError, Recording, StateBackend, StatePlugin, resume, state
 
 SOON = timedelta(seconds=30)
 broken: set[str] = set()
+backends: list[StateBackend] = []
 
 
 @pytest.fixture
 def runner(quick):
+    backends[:] = [quick.backend]
     recording = Recording(checkpoint_every=2, flush_interval=timedelta(milliseconds=50))
     quick.options["plugins"] = [StatePlugin(quick.backend, recording=recording)]
     broken.clear()
@@ -36,6 +38,24 @@ async def looks() -> int | None:
     return None if found is None else found.number
 
 
+@activity.defn
+async def waits_until_kept(name: str) -> None:
+    """Wait until a checkpoint of this run has a document with this name in it."""
+    info, (backend,) = activity.info(), backends
+    while True:
+        kept = await backend.runs.history(info.workflow_id, run_id=info.workflow_run_id)
+        if any(name in checkpoint.state for checkpoint in kept):
+            return
+        await asyncio.sleep(0.02)
+
+
+async def is_kept(name):
+    await workflow.execute_activity(waits_until_kept, name, start_to_close_timeout=SOON)
+
+
+ACTIVITIES = [work, looks, waits_until_kept]
+
+
 def shown(checkpoint):
     return None if checkpoint is None else [checkpoint.number, checkpoint.state]
 
@@ -49,14 +69,13 @@ class Continues:
         document = await state.update({f"run {times}": True})
         await workflow.execute_activity(work, times, start_to_close_timeout=SOON)
         if times:
-            # So that the checkpoint is written with the document as it is now.
-            await asyncio.sleep(0.3)
+            await is_kept(f"run {times}")
             workflow.continue_as_new(times - 1)
         return [before, inside, sorted(document)]
 
 
 async def test_a_continued_run_reads_that_of_the_run_before_and_counts_on(runner):
-    async with runner.worker(Continues, activities=[work, looks]):
+    async with runner.worker(Continues, activities=ACTIVITIES):
         handle = await runner.start(Continues.run, 2)
         before, inside, document = await handle.result()
     runs = await runner.backend.runs.of_workflow(handle.id)
@@ -80,7 +99,7 @@ class Fails:
         await state.update(first=1)
         for n in range(3):
             await workflow.execute_activity(work, n, start_to_close_timeout=SOON)
-        await asyncio.sleep(0.3)
+        await is_kept("first")
         await workflow.execute_activity(work, 3, start_to_close_timeout=SOON)
         await state.update(second=2)
         return before
@@ -88,7 +107,7 @@ class Fails:
 
 async def test_a_resumed_run_reads_that_of_the_run_it_resumes(runner):
     broken.add("3")
-    async with runner.worker(Fails, activities=[work]):
+    async with runner.worker(Fails, activities=ACTIVITIES):
         handle = await runner.start(Fails.run)
         with pytest.raises(WorkflowFailureError):
             await handle.result()
@@ -109,7 +128,7 @@ async def test_a_resumed_run_reads_that_of_the_run_it_resumes(runner):
 
 
 async def test_a_run_with_nothing_before_it_has_none(runner):
-    async with runner.worker(Fails, activities=[work]):
+    async with runner.worker(Fails, activities=ACTIVITIES):
         assert await runner.run(Fails.run) is None
     with pytest.raises(ContextError, match="history"):
         await state.last_checkpoint()

@@ -86,6 +86,12 @@ async def is_recorded(runner, handle, status):
         await asyncio.sleep(0.02)
 
 
+async def said(caplog, words):
+    async with asyncio.timeout(20):
+        while words not in caplog.text:
+            await asyncio.sleep(0.01)
+
+
 async def test_failed_runs_are_resumed_once_and_the_newest_of_each_id(quick):
     async with quick.worker(Two, activities=[work]):
         one = await fails(quick, "one")
@@ -152,7 +158,7 @@ async def test_lost_runs_are_those_that_temporal_says_are_dead(quick):
         assert await recovery.resumed[0].result() == "stuck lost 2"
 
 
-async def test_what_cannot_be_resumed_is_refused_with_its_reason(quick, skipping):
+async def test_what_cannot_be_resumed_is_refused_with_its_reason(quick):
     nothing = Recording(capture="none", flush_interval=timedelta(milliseconds=50))
     plugins = [StatePlugin(quick.backend, recording=nothing)]
     async with quick.worker(Two, activities=[work], plugins=plugins):
@@ -175,7 +181,8 @@ async def test_a_run_that_may_live_elsewhere_is_left_alone(quick, skipping):
         await handle.terminate()
 
 
-async def test_a_worker_recovers_the_runs_of_its_queue_when_it_starts(quick):
+async def test_a_worker_recovers_the_runs_of_its_queue_when_it_starts(quick, caplog):
+    caplog.set_level("INFO", "temporal_state")
     async with quick.worker(Two, activities=[work]):
         failed = await fails(quick, "mine")
         await is_recorded(quick, failed, "failed")
@@ -184,10 +191,11 @@ async def test_a_worker_recovers_the_runs_of_its_queue_when_it_starts(quick):
         quick.task_queue = queue
         plugin = StatePlugin(quick.backend, recover=Recover(timeout=timedelta(seconds=20)))
         async with quick.worker(Two, activities=[work], plugins=[plugin]):
+            await said(caplog, f" runs of {queue} resumed")
+            newest = await quick.client.get_workflow_handle(failed.id).describe()
+            assert (newest.run_id != failed.result_run_id) == resumes
             if resumes:
                 await is_recorded(quick, failed, "completed")
-            else:
-                await asyncio.sleep(0.3)
     assert ran == {"mine 1": 1, "mine 2": 2}
 
 
@@ -222,10 +230,12 @@ class Hanging(MemoryStore):
 async def test_a_recovery_that_hangs_or_fails_holds_up_no_worker(quick, kind, caplog):
     store = Hanging() if kind == "hangs" else FailingStore(MemoryStore())
     plugin = StatePlugin(StateBackend.open(store), recording=None, recover=Recover())
+    if kind == "fails":
+        store.error = StoreError("the store is gone")
     async with asyncio.timeout(20):
         async with quick.worker(Two, activities=[work], plugins=[plugin]):
             if kind == "fails":
-                store.error = StoreError("the store is gone")
+                await said(caplog, "could not find out which runs to recover")
             assert await quick.run(Two.run, "unharmed") == "unharmed 2"
 
 

@@ -584,6 +584,7 @@ async def test_a_retry_of_a_resumed_run_takes_over_too(runner):
         )
         with pytest.raises(WorkflowFailureError):
             await (await again(runner, handle, retry_policy=policy)).result()
+        assert ran["last"] == 1 + 3
         broken.clear()
         await (await again(runner, handle)).result()
     assert ran["once"] == 1

@@ -2,10 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from temporal_state.documents import to_text
 from temporal_state.runs import Patch, RunRef
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+IN_MEMORY = pytest.mark.parametrize("backend", ["memory"], indirect=True)
+"""What is decided before a store is asked is so on each."""
 
 
 class Clock:

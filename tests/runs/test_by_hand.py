@@ -5,7 +5,7 @@ import math
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from as_told import NOON, Clock, checkpoint, header, told
+from as_told import IN_MEMORY, NOON, Clock, checkpoint, header, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -149,6 +149,7 @@ async def test_of_notes_and_progress_what_was_so_last_holds(runs, ref, clock):
     assert run.progress.done == 2
 
 
+@IN_MEMORY
 @pytest.mark.parametrize(
     ("method", "arguments"),
     [
@@ -324,6 +325,7 @@ async def test_a_call_that_is_cancelled_is_made_or_not_made(runs, ref):
         kept = await runs.history("order-7")
         await asyncio.sleep(0.01)
         assert await runs.history("order-7") == kept  # nothing goes on behind the caller's back
+        assert [c.step for c in kept] == [*range(1, n + 1)]
         assert all(c.state == {"n": c.step} for c in kept)
 
 
@@ -357,6 +359,7 @@ async def test_two_processes_write_one_record(tmp_path, children):
 BEYOND = datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))
 
 
+@IN_MEMORY
 @pytest.mark.parametrize(
     "call",
     [

@@ -1,15 +1,15 @@
 """Deleting a run: all that belongs to it, never a running one, and never without a line."""
 
-import asyncio
 import re
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from as_told import NOON, told
 
 from temporal_state import ConflictError, StoreError
 from temporal_state.documents import to_text
-from temporal_state.runs import ChainRef, Retention, RunRef
+from temporal_state.runs import ChainRef, Retention, RunRef, _store
 
 BIG = "x" * 9000
 
@@ -57,14 +57,21 @@ async def test_a_running_run_is_not_deleted(runs, ref):
     assert await runs.get("order-7") is None
 
 
-async def test_a_run_that_has_just_ended_is_deleted_when_its_worker_has_written_all(backend, runs):
+async def test_a_run_that_has_just_ended_is_deleted_when_its_worker_has_written_all(
+    backend, runs, monkeypatch
+):
     ref = RunRef("default", "order-7", "r1", NOON)
     end = {"status": "completed", "ended": to_text(NOON)}
     await told(runs, ref, 3, [1], **end)
-    deleting = asyncio.create_task(runs.delete("order-7"))
-    await asyncio.wait({deleting}, timeout=0.4)  # without waiting it would be done by then
-    await told(runs, ref, 3, **end, confirmed=True)  # what followed would be all of the record
-    assert (await deleting).status == "completed"
+    waits = []
+
+    async def confirmed_meanwhile(seconds):
+        waits.append(seconds)
+        await told(runs, ref, 3, **end, confirmed=True)  # without waiting it would come too late
+
+    monkeypatch.setattr(_store, "asyncio", SimpleNamespace(sleep=confirmed_meanwhile))
+    assert (await runs.delete("order-7")).status == "completed"
+    assert waits == [_store.NAP]
     assert await keys(backend) == []
 
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from as_told import NOON, call, header, told
+from as_told import IN_MEMORY, NOON, call, header, told
 
 from temporal_state.documents import to_text
 from temporal_state.errors import InvalidValueError
@@ -14,7 +14,6 @@ FAILED = {**COMPLETED, "status": "failed"}
 MINUTE = timedelta(minutes=1)
 START = {"execution_timeout": None, "run_timeout": None, "task_timeout": None}
 START |= {"memo": {}, "search_attributes": {}}
-IN_MEMORY = pytest.mark.parametrize("backend", ["memory"], indirect=True)
 TWICE = {"maximum_attempts": 2}
 
 

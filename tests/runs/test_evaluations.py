@@ -4,7 +4,7 @@ import math
 from datetime import datetime, timedelta
 
 import pytest
-from as_told import NOON
+from as_told import IN_MEMORY, NOON
 
 from temporal_state import ConflictError, InvalidValueError, NotRecordedError
 
@@ -64,6 +64,7 @@ async def test_of_one_run_they_are_paged_too(runs, ref, clock):
     assert [e.score for e in window] == [2, 1]
 
 
+@IN_MEMORY
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, True, "1", None, 2**64])
 async def test_a_score_is_a_finite_number(runs, ref, score):
     with pytest.raises(InvalidValueError):

@@ -1,5 +1,6 @@
 """Retention: what is old goes, what runs stays, whatever its age; each part fails on its own."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -228,7 +229,12 @@ def test_a_retention_that_cannot_be_is_refused(wrong):
         Retention(),
         Retention(runs=DAY),
         Retention(runs={"failed": DAY}, checkpoints=3, stale=DAY, namespace="other"),
+        Retention(on_end=["completed"]),
     ],
 )
 def test_a_retention_travels_as_json(retention):
-    assert Retention.from_json(retention.to_json()).to_json() == retention.to_json()
+    told = Retention.from_json(json.loads(json.dumps(retention.to_json())))
+    assert told.ages() == retention.ages()
+    assert set(told.on_end) == set(retention.on_end)
+    for name in ("checkpoints", "stale", "namespace"):
+        assert getattr(told, name) == getattr(retention, name)

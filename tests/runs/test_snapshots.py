@@ -1,7 +1,7 @@
 """Snapshots: under a name, for good; restoring one loses nothing."""
 
 import pytest
-from as_told import NOON, told
+from as_told import IN_MEMORY, NOON, told
 
 from temporal_state import (
     ConflictError,
@@ -106,6 +106,7 @@ async def test_a_snapshot_is_deleted_once_with_a_line(backend, snapshots):
     assert [line.action for line in await backend.audit.list()] == ["snapshot.delete"]
 
 
+@IN_MEMORY
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

@@ -5,7 +5,7 @@ import itertools
 from datetime import datetime, timedelta
 
 import pytest
-from as_told import NOON
+from as_told import IN_MEMORY, NOON
 
 from temporal_state import ConflictError, InvalidValueError, TooLargeError
 from temporal_state.runs import Span, span_statistics
@@ -49,6 +49,7 @@ async def test_spans_are_added_together_in_any_order(runs, ref):
     assert (found["b"], found["c"], found["d"]) == ("a", "b", "a")
 
 
+@IN_MEMORY
 @pytest.mark.parametrize(
     ("spans", "named"),
     [
