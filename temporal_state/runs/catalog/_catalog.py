@@ -2,8 +2,7 @@
 
 It is derived: what is missing, damaged, from another version or too far behind is thrown away and
 built anew from the objects, beside the present one, and put in its place in one step. A question
-first brings the catalog up to date. If it was up to date a moment ago, it most likely still is: the
-question is asked while that is looked up, and once more if it was not so.
+first brings the catalog up to date.
 """
 
 import asyncio
@@ -12,7 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from temporal_state.documents import Engine, Layout
@@ -70,6 +69,7 @@ class Catalog:
         self._building: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
         self._building = WeakKeyDictionary()
         self._known: Standing | None = None
+        self._looking = False
         self._refreshed = Joined(self._follow)
 
     async def ask(self, question: Callable[[Link], T]) -> T:
@@ -82,7 +82,9 @@ class Catalog:
         for _ in range(TRIES):
             built, known = self._built, self._known
             try:
-                return await self._ask(partial(self._asked, question, known), known)
+                if known is None or not await self._is_quiet_since(known):
+                    await self._refreshed()
+                return await self._call(partial(self._asked, question, known))
             except CatalogReplacedError as error:
                 self._known, reason = None, str(error)
             except CatalogMissingError as error:
@@ -90,14 +92,18 @@ class Catalog:
                 await self._build_after(built, reason)
         raise StoreError(f"the catalog was gone or damaged each time it was made: {reason}")
 
-    async def _ask(self, question: Callable[[Link], T], known: Standing | None) -> T:
-        if known is None:
-            await self._refreshed()
-            return await self._call(question)
-        early = self._call(question)
-        early.add_done_callback(_look_at)
-        await self._refreshed()
-        return await (early if self._known is known else self._call(question))
+    async def _is_quiet_since(self, known: Standing) -> bool:
+        """Return whether nothing is new, by a look that is not shared.
+
+        Also false while one is on its way: who comes then shares the next with others.
+        """
+        if self._looking:
+            return False
+        self._looking = True
+        try:
+            return await self._follower().has_nothing_after(known)
+        finally:
+            self._looking = False
 
     async def rebuild(self, progress: Callable[[int], None] | None = None) -> None:
         """Make the catalog anew from the objects; the present one answers until it is done.
@@ -207,8 +213,3 @@ class Catalog:
         link, self._link = self._link, None
         if link is not None:
             self._at_home().release(link)
-
-
-def _look_at(asked: "asyncio.Future[Any]") -> None:
-    if not asked.cancelled():
-        asked.exception()  # who still waits for it raises it
