@@ -1,8 +1,10 @@
 """What no interceptor can do without: the least that tells an activity which call it is.
 
-It keeps nothing. What it costs, everything costs that stands beside activities.
+It keeps nothing, or the result in a file. What it costs, everything costs that does as much.
 """
 
+import asyncio
+import uuid
 from typing import Any
 
 from temporalio.api.common.v1 import Payload
@@ -19,12 +21,38 @@ from temporalio.worker import (
 )
 from temporalio.workflow import ActivityHandle
 
+from benchmarks.storage import Raw
+
 HEADER = Payload(metadata={"encoding": b"json/plain"}, data=b'"%s"' % (b"x" * 200))
 
 
 def bare(_root: str) -> SimplePlugin:
     """Return a plugin that writes a header into each call, looks for it, and does nothing else."""
     return SimplePlugin("bare", interceptors=[_Bare()])
+
+
+def saving(root: str) -> SimplePlugin:
+    """Return a plugin that writes each result to a file, durably, before Temporal learns of it."""
+    return SimplePlugin("saving", interceptors=[_Saving(Raw(f"{root}/raw"))])
+
+
+class _Saving(Interceptor):
+    def __init__(self, raw: Raw) -> None:
+        self._raw = raw
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Saved(next, self._raw)
+
+
+class _Saved(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, raw: Raw) -> None:
+        super().__init__(next)
+        self._raw = raw
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        result = await self.next.execute_activity(input)
+        await asyncio.to_thread(self._raw.put, uuid.uuid4().hex, b"%d" % result)
+        return result
 
 
 class _Bare(Interceptor):
