@@ -25,7 +25,7 @@ KEPT_BYTES = 64 * 1024 * 1024
 RUN_BYTES = 4096
 """About what a run takes in memory beside its steps."""
 
-PATIENCE = timedelta(seconds=2)
+PATIENCE = timedelta(seconds=4)
 NAP = 0.1
 MAX_FORMER = 1000
 

@@ -1,9 +1,9 @@
 """From threads to event loops: the outcomes that come together wake a loop once.
 
-``run_in_executor`` makes two futures for each call, ties them together, and wakes the loop for each
-outcome by a write to a pipe. A commit for which sixty-four callers wait would write sixty-four
-times, and let go of the interpreter each time; and a read of a small file takes less time than all
-that.
+``run_in_executor`` ties a future of a thread to one of the loop for each call, and wakes the loop
+for each outcome by a write to a pipe. A commit for which sixty-four callers wait would write
+sixty-four times, and let go of the interpreter each time; and a read of a small file takes less
+time than all that.
 """
 
 import asyncio
@@ -11,13 +11,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary, ref
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_CANCELLED = CancelledError()  # this one; what a function raises is what it raises
 _Outcome: TypeAlias = tuple["asyncio.Future[Any]", Any, BaseException | None]
 
 
@@ -85,7 +86,7 @@ def _pass_on(future: "Future[None]", waiting: "asyncio.Future[None]") -> None:
 
 def _follow(arrivals: "_Arrivals", waiting: "asyncio.Future[None]", future: "Future[None]") -> None:
     cancelled = future.cancelled()
-    arrivals.ring(waiting, None, CancelledError() if cancelled else future.exception())
+    arrivals.ring(waiting, None, _CANCELLED if cancelled else future.exception())
 
 
 def _arrivals_of(loop: asyncio.AbstractEventLoop) -> "_Arrivals":
@@ -108,13 +109,13 @@ class _Arrivals:
         self._rung = False
 
     def is_of(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Return whether this is what a loop has yet to be told."""
+        """Return whether it is this loop's."""
         return self._loop() is loop
 
     def ring(
         self, waiting: "asyncio.Future[Any]", result: Any, error: BaseException | None
     ) -> None:
-        """Tell an outcome soon, from any thread; a `CancelledError` cancels who waits."""
+        """Tell an outcome soon, from any thread; `_CANCELLED` cancels who waits."""
         # First what is to be seen, then the look whether somebody is on the way to see it: so
         # what comes too late for one round finds that it must call for the next.
         self._ready.append((waiting, result, error))
@@ -129,8 +130,11 @@ class _Arrivals:
             self._rung = True
             loop = self._loop()
             if loop is not None:
-                with suppress(RuntimeError):  # it is closed, and nobody waits any more
+                try:
                     loop.call_soon_threadsafe(self._tell)
+                except RuntimeError:  # it is closed, and nobody waits any more
+                    self._ready.clear()  # each holds the loop, which would hold this for ever
+                    self._rung = False
 
     def _tell(self) -> None:
         self._rung = False
@@ -138,7 +142,7 @@ class _Arrivals:
             waiting, result, error = self._ready.popleft()
             if waiting.done():
                 continue
-            if isinstance(error, CancelledError):
+            if error is _CANCELLED:
                 waiting.cancel()
             elif error is not None:
                 waiting.set_exception(error)

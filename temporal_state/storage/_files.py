@@ -36,7 +36,7 @@ if sys.platform != "win32":  # importable there, so that memory and object stora
 PRIVATE = ".temporal_state"  # holds locks and temporary files; no key can spell it
 
 _PRUNE_RACES = 100  # each lost one means that another delete emptied the folder at that moment
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _WRONG_KIND = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV}
 _REMEDIES = {
@@ -276,7 +276,7 @@ def store_error(error: OSError, action: str, key: str) -> StoreError:
         key: What it was tried with.
     """
     what = f"cannot {action} {key!r}: {error.strerror}"
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return StoreFullError(f"{what}; free space, or raise the quota or file size limit")
     if error.errno in _DENIED:
         return StorePermissionError(f"{what}; check owner, mode and mount options of the root")

@@ -52,21 +52,15 @@ def _enter(folder: int, names: Sequence[str]) -> int | None:
 
 
 def _entries(folder: int, path: str, prefix: str, after: str) -> Iterator[str]:
-    wanted = prefix[len(path) :]  # what is left of the prefix at this place
+    wanted = prefix[len(path) :]  # what is left of the prefix at this place: a part of a name
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name
-            if wanted and not (name.startswith(wanted) or wanted.startswith(f"{name}/")):
+            if not name.startswith(wanted):
                 continue
             key = path + name
             if entry.is_dir(follow_symlinks=False):
-                if _may_hold(f"{key}/", prefix, after):
+                if f"{key}/" > after or after.startswith(f"{key}/"):
                     yield f"{key}/"
-            elif key > after and key.startswith(prefix) and entry.is_file(follow_symlinks=False):
+            elif key > after and entry.is_file(follow_symlinks=False):
                 yield key
-
-
-def _may_hold(folder: str, prefix: str, after: str) -> bool:
-    beside = not (folder.startswith(prefix) or prefix.startswith(folder))
-    before = folder <= after and not after.startswith(folder)
-    return not (beside or before)

@@ -12,7 +12,14 @@ import secrets
 import sys
 from contextlib import ExitStack, suppress
 
-from temporal_state.storage._files import PRIVATE, create, directory, open_directory, unflushed
+from temporal_state.storage._files import (
+    FULL,
+    PRIVATE,
+    create,
+    directory,
+    open_directory,
+    unflushed,
+)
 
 if sys.platform != "win32":
     import fcntl
@@ -46,6 +53,17 @@ class Session:
         except BaseException:
             self.discard(name)
             raise
+
+    def probe(self) -> None:
+        """Show that the file system still takes changes; raise its `OSError` if it does not."""
+        try:
+            name, file = self.create(b"")
+        except OSError as error:
+            if error.errno in FULL:  # it would, had it room
+                return
+            raise
+        os.close(file)
+        os.unlink(name, dir_fd=self.folder)
 
     def discard(self, name: str) -> None:
         """Remove a file; one that cannot be removed now is left to the sweep."""

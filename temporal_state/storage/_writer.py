@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeAlias
 
 from temporal_state.errors import StateError
@@ -60,7 +61,7 @@ class Writer:
             _each(saves, lambda save: save.prepare(self._root, self._session))
             self._flush(saves)
             _each(saves, lambda save: save.place(self._root))
-            self._flush(saves)
+            self._flush_names(saves)
         finally:
             for save in saves:
                 save.release()
@@ -73,10 +74,27 @@ class Writer:
 
     def _flush(self, saves: "Sequence[_Save]") -> None:
         live = [save for save in saves if save.failure is None]
+        if len(live) > 1 and self._file_system.can_flush:
+            with suppress(OSError):  # each file knows what became of it
+                self._file_system.flush()
+                return
+        self._flush_each(live)
+
+    def _flush_names(self, saves: "Sequence[_Save]") -> None:
+        live = [save for save in saves if save.failure is None]
+        if len(live) <= 1 or not self._file_system.can_flush:
+            self._flush_each(live)
+            return
+        try:
+            self._file_system.flush()
+            self._session().probe()
+        except OSError as error:  # nobody knows by now whose names are lost
+            for save in live:
+                save.fail(error)
+
+    def _flush_each(self, live: "Sequence[_Save]") -> None:
         if len(live) == 1 and len(live[0].touched) == 1:  # as one writer alone mostly has it
             _each(live, lambda save: _files.sync(save.touched[0]))
-            return
-        if len(live) > 1 and self._file_system.flush():
             return
         inodes = {descriptor: _inode(descriptor) for save in live for descriptor in save.touched}
         errors = self._sync({inode: descriptor for descriptor, inode in inodes.items()})

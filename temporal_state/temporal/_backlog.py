@@ -81,6 +81,11 @@ class Backlog:
             self.bytes += size
         return Room.FOR_ALL
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more than half of the room is taken."""
+        return 2 * self.changes > self._max_changes or 2 * self.bytes > self._max_bytes
+
     def release(self, changes: int, size: int = 0) -> None:
         """Count that so much waits no longer."""
         with self._lock:

@@ -20,8 +20,9 @@ from temporal_state.temporal._inquiry import Inquiry, Pace
 from temporal_state.temporal._wire import ACTIVITY_PREFIX
 
 PATIENCE = timedelta(seconds=5)
-UNSEEN = timedelta(seconds=1)
-"""How long to wait for the record of an end that no worker sees, but what was before it."""
+UNSEEN = timedelta(seconds=4)
+"""How long to wait for the record of an end that no worker sees, but what was before it: as far as
+a worker may be behind."""
 UNSEEN_ENDS = {"terminated", "timed_out"}
 NAP = 0.1
 

@@ -15,7 +15,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -82,7 +82,7 @@ class Recorder(Intake):
         ended = EndedRuns(runs, frozenset(settings.delete_ended), ACTOR)
         self._departures = Departures(ended, self._counts.add)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake = asyncio.Event()
+        self._wake, self._crowded = asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(
             target=self._run, name="temporal_state-recorder", daemon=True
         )
@@ -118,14 +118,15 @@ class Recorder(Intake):
             drop_values(patch)
             patch.bytes = 0
         self._queue.append((patch, whole))
-        if len(self._queue) == self._long and self._loop is not None:
-            # What comes for one run is one change once it is merged.
-            with contextlib.suppress(RuntimeError):  # it has ended by itself
-                self._loop.call_soon_threadsafe(self._take_queue)
+        if len(self._queue) == self._long:
+            self._call(self._take_queue)  # what comes for one run is one change once it is merged
 
     def admit(self, ref: RunRef, changes: int, size: int, *, final: bool) -> Room:
         """See base class; what there is no room for is counted as lost."""
-        return self._backlog.admit(ref, changes, size, final=final)
+        room = self._backlog.admit(ref, changes, size, final=final)
+        if self._backlog.is_crowded and not self._failing and not self._crowded.is_set():
+            self._call(self._crowded.set)
+        return room
 
     def announce(self, source: Source) -> None:
         """See base class."""
@@ -134,10 +135,14 @@ class Recorder(Intake):
     def stop(self) -> None:
         """Write what waits, for at most ``shutdown_timeout``, and stop; call it off the loop."""
         self._stopping.set()
+        self._call(self._wake.set)
+        self._call(self._crowded.set)
+        self._thread.join(self._settings.shutdown_timeout.total_seconds() + 1)
+
+    def _call(self, function: Callable[[], None]) -> None:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended by itself
-                self._loop.call_soon_threadsafe(self._wake.set)
-        self._thread.join(self._settings.shutdown_timeout.total_seconds() + 1)
+                self._loop.call_soon_threadsafe(function)
 
     def _run(self) -> None:
         asyncio.run(self._main())
@@ -163,8 +168,7 @@ class Recorder(Intake):
         interval = self._settings.flush_interval.total_seconds()
         pause = interval
         while not self._stopping.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+            await self._rest(pause)
             begun = time.thread_time()
             await self._flush()
             self._departures.go_on()
@@ -174,6 +178,21 @@ class Recorder(Intake):
             if not await self._flush():
                 await asyncio.sleep(NAP)
         await self._departures.finish()
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait so long, but not while what waits takes more than half of the room for it."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while seconds > 0 and not self._stopping.is_set():
+            try:
+                await asyncio.wait_for(self._crowded.wait(), seconds)
+            except TimeoutError:
+                return
+            self._crowded.clear()
+            self._take_queue()
+            if self._backlog.is_crowded and not self._failing:
+                return
+            seconds = end - loop.time()
 
     async def _flush(self) -> bool:
         """Write all that waits; return whether all of it was written."""

@@ -265,3 +265,38 @@ async def test_a_path_of_another_type_is_no_way_to_it(backend):
     await backend.keys.set("x", "a key")
     with pytest.raises(InvalidNameError):
         await backend.documents.get("x", "keys")
+
+
+class Alike(str):
+    """An id that says that it equals others."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return self.lower() == str(other).lower()
+
+    def __hash__(self):
+        return hash(self.lower())
+
+
+class Unhashable(str):
+    """An id that is no key of a dict."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return str(self) == other
+
+    __hash__ = None
+
+
+def test_an_id_is_found_by_its_text_whatever_it_says_of_itself():
+    layout = Layout("tests")
+    for id in ("Order", "order", "Unseen"):
+        for kind in (str, Alike, Unhashable):
+            for type in (StateType.WORKFLOWS, "workflows", Alike("workflows")):
+                assert layout.document(kind(id), type) == layout.document(id, "workflows")
+    assert (
+        layout.document(Alike("Order"), "workflows").key
+        != layout.document("order", "workflows").key
+    )

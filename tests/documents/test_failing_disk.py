@@ -172,7 +172,7 @@ async def test_a_broken_disk_spares_the_old_documents(tmp_path, monkeypatch, cha
     with monkeypatch.context() as patch:
         patch.setattr(f"os.{call}", fail)
         if call == "fsync":
-            patch.setattr(FileSystem, "flush", lambda _: False)  # it failed, too
+            patch.setattr(FileSystem, "can_flush", False)  # so each file is
         with raising(StoreError, "Input/output error.*look for disk errors"):
             await change(backend)
     await assert_old(backend)

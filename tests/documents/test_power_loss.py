@@ -28,9 +28,9 @@ def flush(descriptor):
 
 _files.sync = flush
 if flushes == "files":
-    _syncfs.FileSystem.flush = lambda self: False  # so that it is all up to the flush above
+    _syncfs.FileSystem.can_flush = False  # so that it is all up to the flush above
 if flushes == "none":
-    _syncfs.FileSystem.flush = lambda self: True
+    _syncfs.FileSystem.flush = lambda self: None
 
 def acknowledge(**states):
     os.write(acknowledged, (json.dumps(states) + "\\n").encode())

@@ -199,6 +199,41 @@ async def test_what_is_known_of_one_run_is_merged_while_it_waits():
     assert found["clock"] == 999
 
 
+@pytest.mark.parametrize(
+    ("limit", "size"), [({"max_pending": 100}, 1), ({"max_pending_bytes": 100_000}, 1000)]
+)
+async def test_what_fills_the_room_is_written_before_its_time(limit, size):
+    recorder = await recorder_on(MemoryStore(), flush_interval=timedelta(minutes=5), **limit)
+    while recorder._loop is None:
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        for n in range(300):  # three times as much as there is room for
+            ref = reference(n)
+            recorder.tell(Patch(ref, header(ref), with_result(size)), False)
+            while recorder._backlog.is_crowded:
+                await asyncio.sleep(0.001)
+    assert recorder.written > 100
+    await asyncio.to_thread(recorder.stop)
+    assert recorder.lost == 0
+
+
+async def test_a_full_room_does_not_hurry_a_store_that_fails():
+    store = FailingStore(MemoryStore())
+    store.error = StoreError("for a while")
+    recorder = await recorder_on(store, flush_interval=timedelta(seconds=1), max_pending=10)
+    before = store.calls
+    while store.calls == before:
+        recorder.tell(Patch(ref := reference(1), header(ref)), False)
+        await asyncio.sleep(0.01)
+    tried = store.calls
+    for n in range(60):
+        recorder.tell(Patch(ref := reference(n), header(ref)), False)
+        await asyncio.sleep(0.005)
+    assert store.calls <= 2 * tried  # one more flush may have come in 0.3 s
+    store.error = None
+    await asyncio.to_thread(recorder.stop)
+
+
 async def test_what_cannot_be_written_at_all_does_not_hold_up_the_rest():
     recorder = await recorder_on(MemoryStore(), flush_interval=timedelta(milliseconds=20))
     bad, good = reference(1), reference(2)

@@ -1,9 +1,11 @@
 """From threads to loops: every outcome arrives, those that come together by one wake-up."""
 
 import asyncio
+import gc
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+import weakref
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 import pytest
 
@@ -61,6 +63,35 @@ def test_outcomes_for_a_loop_that_is_closed_are_nobodys(caplog):
     future.set_result(None)
     assert not kept.done()
     assert caplog.records == []  # as there were, had this raised in the thread
+
+
+def test_a_loop_that_is_closed_is_not_kept_by_what_came_too_late():
+    loops, futures = [], [Future() for _ in range(2)]
+
+    async def ask() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        for future in futures:
+            arrival(future)
+
+    asyncio.run(ask())
+    while futures:
+        futures.pop().set_result(None)
+    gc.collect()
+    assert loops[0]() is None
+
+
+async def test_a_cancellation_that_a_function_raises_is_its_error_and_nobodys_cancellation():
+    def fail() -> None:
+        raise CancelledError("of something else")
+
+    future: Future[None] = Future()
+    waiting = arrival(future)
+    future.set_exception(CancelledError("of something else"))
+    with pytest.raises(CancelledError):
+        await waiting
+    assert not waiting.cancelled()
+    with ThreadPoolExecutor(1) as pool, pytest.raises(CancelledError):
+        await in_thread(pool, fail)
 
 
 async def test_outcomes_of_a_block_wake_each_loop_at_its_end(monkeypatch):

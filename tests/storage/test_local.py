@@ -278,7 +278,7 @@ async def test_a_failed_flush_fails_its_own_object_only(local, monkeypatch):
         sync(descriptor)
 
     monkeypatch.setattr(_files, "sync", fail_for_large_files)
-    monkeypatch.setattr(FileSystem, "flush", lambda _: False)  # its error does not say whose
+    monkeypatch.setattr(FileSystem, "can_flush", False)  # so each file is
     contents = [b"corrupt" if n % 5 == 0 else b"new" for n in range(20)]
     puts = (local.put(f"{n}.json", content) for n, content in enumerate(contents))
     outcomes = await asyncio.gather(*puts, return_exceptions=True)
@@ -298,7 +298,7 @@ async def test_the_folder_that_many_new_documents_share_is_flushed_once(local, m
     flushed: list[int] = []
     sync = _files.sync
     monkeypatch.setattr(_files, "sync", lambda fd: (flushed.append(os.fstat(fd).st_ino), sync(fd)))
-    monkeypatch.setattr(FileSystem, "flush", lambda _: False)
+    monkeypatch.setattr(FileSystem, "can_flush", False)  # so each file is
     await local.put("d/first.json", b"")
     flushed.clear()
     await asyncio.gather(*(local.put(f"d/{n}.json", b"") for n in range(20)))

@@ -101,9 +101,12 @@ class Catalog:
             return False
         self._looking = True
         try:
-            return await self._follower().has_nothing_after(known)
+            quiet = await self._follower().has_nothing_after(known)
         finally:
             self._looking = False
+        if not quiet and self._known is known:
+            self._known = None  # so that who follows now does not look for the same again
+        return quiet
 
     async def rebuild(self, progress: Callable[[int], None] | None = None) -> None:
         """Make the catalog anew from the objects; the present one answers until it is done.
