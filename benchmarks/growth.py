@@ -29,8 +29,11 @@ STEPS = 10  # of one flush
 SAVES = 64
 READS = 32
 BEYOND = (
-    "a run with more objects than the first look shows, two calls more than of another, eight for "
-    "six: whether it has its own object, and what comes after it, which may be a newer run"
+    "a run with more objects than the first look shows, two calls more than of another, eight "
+    "for six: whether it has its own object, and what comes after it, which may be a newer run; "
+    "and its first object holds 64 steps, not ten. Tried: a listing that looks at as few names "
+    "as it can (from 1.70), a first look that shows all objects (no faster), to ask one after "
+    "the other"
 )
 
 
