@@ -38,6 +38,19 @@ os.chdir(folder)
 sys.argv = [module, *arguments]
 runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
+IN_A_FORK = """
+pid = os.fork()
+if pid == 0:
+    code = 1
+    try:
+        asyncio.run(child())
+        code = 0
+    finally:
+        os._exit(code)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+"""The part of a program that has its ``child()`` done by a fork, and fails if that does."""
+
 _WORKER = """
 import asyncio, importlib, sys
 folder, module, *arguments = sys.argv[1:]

@@ -269,7 +269,7 @@ class Engine:
 
 
 async def _wait(task: "asyncio.Future[T]", seconds: float) -> None:
-    """Wait for a task, at most so long; ``asyncio.wait``, made for many, costs twice as much."""
+    """Wait for a task, at most so long; ``asyncio.wait``, made for many, costs a third more."""
     loop = asyncio.get_running_loop()
     ended = loop.create_future()
     tell = partial(_tell, ended)

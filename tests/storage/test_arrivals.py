@@ -12,12 +12,18 @@ import pytest
 from temporal_state.storage._arrivals import arrival, in_thread, together
 
 
-async def test_outcomes_that_come_together_wake_the_loop_once(monkeypatch):
+@pytest.fixture
+async def wakes(monkeypatch):
+    """One entry for each time that a thread has woken the loop."""
     loop, wakes = asyncio.get_running_loop(), []
     call = loop.call_soon_threadsafe
     monkeypatch.setattr(
         loop, "call_soon_threadsafe", lambda *given: (wakes.append(1), call(*given))
     )
+    return wakes
+
+
+async def test_outcomes_that_come_together_wake_the_loop_once(wakes):
     futures = [Future() for _ in range(64)]
     waiting = [arrival(future) for future in futures]
     for future in futures:
@@ -33,7 +39,7 @@ async def test_every_outcome_arrives_from_many_threads():
         for future in futures:
             pool.submit(future.set_result, None)
         async with asyncio.timeout(20):
-            await asyncio.gather(*waiting)
+            assert await asyncio.gather(*waiting) == [None] * 2000
 
 
 async def test_an_error_arrives():
@@ -94,12 +100,7 @@ async def test_a_cancellation_that_a_function_raises_is_its_error_and_nobodys_ca
         await in_thread(pool, fail)
 
 
-async def test_outcomes_of_a_block_wake_each_loop_at_its_end(monkeypatch):
-    loop, wakes = asyncio.get_running_loop(), []
-    call = loop.call_soon_threadsafe
-    monkeypatch.setattr(
-        loop, "call_soon_threadsafe", lambda *given: (wakes.append(1), call(*given))
-    )
+async def test_outcomes_of_a_block_wake_each_loop_at_its_end(wakes):
     futures = [Future() for _ in range(3)]
     waiting = [arrival(future) for future in futures]
 

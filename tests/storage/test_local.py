@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from children import IN_A_FORK
 
 from temporal_state.errors import ConfigurationError, StoreError
 from temporal_state.storage import LocalStore, _files, _listing, _mounts
@@ -406,15 +407,9 @@ async def child():
     await own.put("b.json", b"child")
     await own.close()
     await store.close()
-pid = os.fork()
-if pid == 0:
-    code = 1
-    try:
-        asyncio.run(child())
-        code = 0
-    finally:
-        os._exit(code)
-assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+"""
+    program += IN_A_FORK
+    program += """
 async def parent():
     assert len(os.listdir(sys.argv[1] + "/.temporal_state/tmp")) == 1
     await store.put("c.json", b"parent")

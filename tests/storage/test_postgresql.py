@@ -13,6 +13,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from children import IN_A_FORK
 from proxies import Proxy
 from psycopg import sql
 from servers import PostgresServer, second_try
@@ -438,17 +439,9 @@ async def parent():
     await store.close()
 
 asyncio.run(opened())
-pid = os.fork()
-if pid == 0:
-    code = 1
-    try:
-        asyncio.run(child())
-        code = 0
-    finally:
-        os._exit(code)
-assert os.waitpid(pid, 0)[1] == 0
-asyncio.run(parent())
 """
+FORKS += IN_A_FORK
+FORKS += "asyncio.run(parent())\n"
 
 
 async def test_a_store_opened_again_in_a_child_leaves_the_parents_connections_alone(url, children):
