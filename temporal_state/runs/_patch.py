@@ -41,15 +41,26 @@ class Patch:
         known = self.steps.get(number)
         self.steps[number] = step if known is None else merge_step(known, step)
 
-    def add(self, other: "Patch") -> None:
-        """Take in what was seen since; it belongs to this one from now on."""
+    def see_attempt(self, key: str, attempt: Json) -> bool:
+        """Take in an attempt of the step with a key; return whether none of it was known."""
+        known = self.attempts.get(key)
+        self.attempts[key] = attempt if known is None else merge_attempt(known, attempt)
+        return known is None
+
+    def add(self, other: "Patch") -> int:
+        """Take in what was seen since; it belongs to this one from now on.
+
+        Returns:
+            How many changes fewer there are than before, since they became one with another.
+        """
+        changes = len(self) + len(other)
         if other.header is not None:
             self.header = merge_run(self.header or {}, other.header)
         for number, step in other.steps.items():
             known = self.steps.get(number)
             self.steps[number] = step if known is None else merge_step(known, step)
         for key, attempt in other.attempts.items():
-            self.attempts[key] = merge_attempt(self.attempts.get(key), attempt)
+            self.see_attempt(key, attempt)
         for span_id, span in other.spans.items():
             self.spans[span_id] = merge_span(span_id, self.spans.get(span_id), span)
         if other.notes:
@@ -57,6 +68,7 @@ class Patch:
         self.final |= other.final
         self.bytes += other.bytes
         self.large |= other.large
+        return changes - len(self)
 
     def __len__(self) -> int:
         of_activities = len(self.attempts) + len(self.spans) + len(self.notes)

@@ -63,7 +63,7 @@ def annotate(metadata: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         WorkflowRun.annotate_here(said)
         return
     call = recorded_call("an annotation")
-    call.noted = with_metadata(call.noted, said)
+    call.noted = with_metadata(call.noted or {}, said)
     if call.record is not None and said:
         call.record.note(said)
 

@@ -2,9 +2,8 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from temporalio import activity
@@ -23,6 +22,7 @@ from temporal_state.temporal._untold import Room
 log = logging.getLogger("temporal_state")
 
 HEARTBEAT_INTERVAL = 0.5
+STANDALONE = "standalone"
 
 
 @dataclass(slots=True)
@@ -36,12 +36,11 @@ class Attempt:
     call: ActivityCall
     lane: RecordingLane
     ref: RunRef
-    key: str
-    never_reused: bool = False
     trace: Json | None = None
     """The span of OpenTelemetry that the call was made in, if it was made in one."""
+    never_reused: bool = False
     _status: str = "started"
-    _ended: datetime | None = None
+    _ended: float | None = None
     _said: Json = field(default_factory=dict)
     _sizes: dict[str, int] = field(default_factory=dict)
     _admitted: int = 0
@@ -50,51 +49,72 @@ class Attempt:
     _without_values: bool = False
     _beaten: float = 0.0
 
-    def begin(self) -> None:
-        """Take in that the attempt has started."""
-        self._announce()
+    @property
+    def key(self) -> str:
+        """By what its step is found in the record of its run."""
+        header = self.call.header
+        return STANDALONE if header is None else header.step
 
-    def end(self, status: str, error: BaseException | None = None, result: Any = None) -> None:
-        """Take in how the attempt ended."""
+    def begin(self) -> None:
+        """Take in that the attempt has started; never raise."""
+        _quietly(self._announce)
+
+    def complete(self, result: Any) -> None:
+        """Take in that it has returned something; never raise."""
+        _quietly(self._end, "completed", None, result)
+
+    def fail(self, error: BaseException) -> None:
+        """Take in what it has raised; never raise."""
+        if isinstance(error, Exception):
+            _quietly(self._end, "cancelled" if activity.is_cancelled() else "failed", error)
+            return
+        # Asynchronous completion is announced by an exception of its own.
+        pending = type(error).__name__ == "_CompleteAsyncError"
+        _quietly(self._end, "pending" if pending else "cancelled")
+
+    def take_over(self) -> None:
+        """Take in that it has its result without having run; never raise."""
+        self._said["taken_over"] = True
+        _quietly(self._end, "completed")
+
+    def _end(self, status: str, error: BaseException | None = None, result: Any = None) -> None:
         if error is not None:
             self._said["error"] = self._error(error)
         if self._is_standalone():
             self._result = self._captured_result(result)
         if status != "pending":  # who completes it later knows when it ended
-            self._ended = self.call.now()
+            self._ended = time.monotonic()
         self._status = status
         self._announce()
 
-    def take_over(self) -> None:
-        """Take in that it has its result without having run."""
-        self._said["taken_over"] = True
-        _quietly(self.end, "completed")
-
-    def take(self) -> tuple[Patch, bool]:
+    def add_to(self, patch: Patch) -> tuple[int, bool]:
         """See `Source`."""
         self._announced = False
         known = self._known()
-        patch = Patch(self.ref, attempts={self.key: known})
+        if not (self._without_values or self._is_standalone()):
+            patch.bytes += self._admitted
+            return int(not patch.see_attempt(self.key, known)), False
+        own = Patch(self.ref, attempts={self.key: known}, bytes=self._admitted)
         if self._is_standalone():
-            self._describe_standalone(patch, known)
-        patch.bytes = self._admitted
+            self._describe_standalone(own, known)
         if self._without_values:
-            drop_values(patch)
-        return patch, False
+            drop_values(own)
+        return patch.add(own), False
 
     def _announce(self) -> None:
-        if self._announced:
+        recorder = self.lane.recorder
+        if self._announced or recorder is None:
             return
         changes = 3 if self._is_standalone() else 1
         final = changes > 1 and self._ended is not None
         size = sum(self._sizes.values())
-        room = self.lane.admit(self.ref, changes, size, final=final)
+        room = recorder.admit(self.ref, changes, size, final=final)
         if room is Room.NONE:
             return
         self._without_values = room is Room.WITHOUT_VALUES
         self._admitted = 0 if self._without_values else size
         self._announced = True
-        self.lane.announce(self)
+        recorder.announce(self)
 
     def _known(self) -> Json:
         status, ended = self._status, self._ended
@@ -113,7 +133,7 @@ class Attempt:
         if self.trace is not None:
             known["trace"] = self.trace
         if ended is not None and status != "started":
-            known["ended"] = to_text(ended)
+            known["ended"] = to_text(self.call.at(ended))
         return known
 
     def _started(self) -> str:
@@ -244,14 +264,14 @@ def attempt_of(
     info, header = call.info, call.header
     if lane.recording is None:
         return None
-    namespace = info.workflow_namespace or info.namespace
     if header is not None and header.recorded and (ref := call.ref()) is not None:
-        return Attempt(call, lane, ref, header.step, trace=trace)
+        return Attempt(call, lane, ref, trace)
     if info.workflow_id is None and info.activity_run_id is not None:
         if info.activity_type in lane.recording.exclude:
             return None
+        namespace = info.workflow_namespace or info.namespace
         ref = RunRef(namespace, info.activity_id, info.activity_run_id, info.scheduled_time)
-        return Attempt(call, lane, ref, "standalone", trace=trace)
+        return Attempt(call, lane, ref, trace)
     return None
 
 
@@ -261,25 +281,6 @@ def _is_inert(value: Any) -> bool:
         return value is not None and plain(value) is not None
     except InvalidValueError:
         return False
-
-
-async def recorded(attempt: Attempt | None, run: Awaitable[Any]) -> Any:
-    """Return what ``run`` returns, and tell the recorder how it went."""
-    if attempt is None:
-        return await run
-    _quietly(attempt.begin)
-    try:
-        result = await run
-    except Exception as error:
-        _quietly(attempt.end, "cancelled" if activity.is_cancelled() else "failed", error)
-        raise
-    except BaseException as error:
-        # Asynchronous completion is announced by an exception of its own.
-        pending = type(error).__name__ == "_CompleteAsyncError"
-        _quietly(attempt.end, "pending" if pending else "cancelled")
-        raise
-    _quietly(attempt.end, "completed", None, result)
-    return result
 
 
 def _quietly(tell: Callable[..., None], *arguments: Any) -> None:

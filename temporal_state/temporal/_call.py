@@ -7,18 +7,20 @@ worker's wall clock, so the workflow's time comes along in the header.
 
 import asyncio
 import itertools
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from temporalio import activity
 
 from temporal_state.documents import Caller, Token, dumps, utc_now
 from temporal_state.runs import ChainRef, Json, LoopRef, RunRef, digest, step_key
-from temporal_state.temporal._call_header import CallHeader
+from temporal_state.temporal._call_header import CallHeader, moment_of
 from temporal_state.temporal._loops import Loops
 from temporal_state.temporal._names import Occurrences
 from temporal_state.temporal._wire import ACTIVITY_PREFIX, pause_after
@@ -54,16 +56,27 @@ class AttemptRecord(Protocol):
         ...
 
 
+_MAKING = threading.Lock()
+
+
+@dataclass(slots=True)
+class _Used:
+    """What nearly no activity uses."""
+
+    changes: Occurrences = field(default_factory=Occurrences)
+    spans: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    loops: Loops = field(default_factory=Loops)
+
+
 @dataclass(slots=True)
 class ActivityCall:
     """One attempt of one activity.
 
     Attributes:
         recording: What the worker's plugin keeps of values.
-        record: Where it is recorded; ``None`` if it is not.
-        spans: Numbers the spans that its code begins.
-        noted: What its code noted of the run.
         told: What the run knew of itself when it called for a checkpoint.
+        record: Where it is recorded; ``None`` if it is not.
+        noted: What its code noted of the run.
         home: Whose own document it is, if its run goes on with another's.
         lineage: By what changes are named, if its run goes on with another's.
         former: By what loops of the same call are found in the runs that this one resumes.
@@ -73,19 +86,38 @@ class ActivityCall:
     info: activity.Info
     header: CallHeader | None
     max_result: int
-    started: float = field(default_factory=time.monotonic)
-    changes: Occurrences = field(default_factory=Occurrences)
-    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     recording: "Recording | None" = None
-    record: AttemptRecord | None = None
-    spans: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    spans_left_out: bool = False
-    noted: Json = field(default_factory=dict)
-    home: ChainRef | None = None
     told: Json | None = None
+    started: float = field(default_factory=time.monotonic)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    record: AttemptRecord | None = None
+    spans_left_out: bool = False
+    noted: Json | None = None
+    home: ChainRef | None = None
     lineage: str | None = None
     former: Sequence[str] = ()
-    loops: Loops = field(default_factory=Loops)
+    _used: _Used | None = None
+
+    @property
+    def spans(self) -> Iterator[int]:
+        """Numbers the spans that its code begins."""
+        return self._using().spans
+
+    @property
+    def loops(self) -> Loops:
+        """The loops over items that its code runs."""
+        return self._using().loops
+
+    def _using(self) -> _Used:
+        with _MAKING:  # its code may have several threads
+            if self._used is None:
+                self._used = _Used()
+        return self._used
+
+    @property
+    def has_loops(self) -> bool:
+        """Whether there are any."""
+        return self._used is not None and len(self._used.loops) > 0
 
     def begun(self) -> datetime:
         """Return when the attempt began, by Temporal's clock."""
@@ -95,7 +127,11 @@ class ActivityCall:
 
     def now(self) -> datetime:
         """Return the present time by Temporal's clock."""
-        return self.begun() + timedelta(seconds=time.monotonic() - self.started)
+        return self.at(time.monotonic())
+
+    def at(self, monotonic: float) -> datetime:
+        """Return what Temporal's clock showed at a time of this process's own clock."""
+        return self.begun() + timedelta(seconds=monotonic - self.started)
 
     def is_out_of_time(self) -> bool:
         """Return whether another attempt would start after the time for all attempts.
@@ -112,10 +148,10 @@ class ActivityCall:
     def ref(self) -> RunRef | None:
         """Return where the workflow run of this activity is recorded, if it was told."""
         info, header = self.info, self.header
-        if header is None or header.started is None or info.workflow_id is None:
+        if header is None or not header.started or info.workflow_id is None:
             return None
         namespace = info.workflow_namespace or info.namespace
-        return RunRef(namespace, info.workflow_id, info.workflow_run_id or "", header.started)
+        return _ref(namespace, info.workflow_id, info.workflow_run_id or "", header.started)
 
     def own(self) -> ChainRef | None:
         """Return the chain of the run that this activity belongs to, if it is known."""
@@ -171,7 +207,7 @@ class ActivityCall:
         if request.own_name is not None:
             return f"named-{digest(request.operation, request.own_name)[:16]}"
         content = digest(request.operation, dumps(vars(request)))
-        return f"{content[:16]}-{self.changes.next(content)}"
+        return f"{content[:16]}-{self._using().changes.next(content)}"
 
     def _is_ours(self) -> bool:
         return self.info.activity_type.startswith(ACTIVITY_PREFIX)
@@ -207,6 +243,11 @@ class ActivityCall:
         if self.header is None:
             return self.info.scheduled_time
         return self.header.since or self.header.now
+
+
+@lru_cache(maxsize=1024)
+def _ref(namespace: str, workflow_id: str, run_id: str, started: int) -> RunRef:
+    return RunRef(namespace, workflow_id, run_id, moment_of(started))  # many activities of one run
 
 
 CURRENT_CALL: ContextVar[ActivityCall] = ContextVar("temporal_state_activity_call")

@@ -12,7 +12,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.workflow import Info
 
 from temporal_state.documents import dumps, loads
-from temporal_state.runs import step_key
+from temporal_state.runs import Json, step_key
 from temporal_state.temporal._lineage import Lineage
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -23,46 +23,67 @@ _MICROSECOND = timedelta(microseconds=1)
 class CallHeader:
     """One call of an activity, as the workflow that makes it sees it.
 
+    There is one for each attempt, and most is never asked for, or not before it is written down.
+
     Attributes:
-        chain: The run id that the whole chain shares: the own document is found by it.
+        original: The run id that this run and its resets share.
         content: The name of the call by its content, the same in a run that resumes this one.
-        step: The same for this run and its resets only: changes and steps are named by it.
-        now: The workflow's time when it made the call.
-        started: When the run started, which tells where its record lies; ``None`` if that was
-            not told.
         lineage: Where the run comes from.
         recorded: Whether the run is recorded.
         part: In which part of the run's record its attempts are kept.
-        since: Of a call of a run that was reset: since when the same call may have been made, by
-            the run as it was before. ``None`` if that cannot be.
     """
 
-    chain: str
+    original: str
     content: str
-    step: str
-    now: datetime
-    started: datetime | None
     lineage: Lineage
-    recorded: bool = True
-    part: int = 0
-    since: datetime | None = None
+    recorded: bool
+    part: int
+    _told: Json
 
     @classmethod
     def from_payload(cls, payload: Payload) -> "CallHeader":
-        """Return the header that `CallHeaders` wrote."""
-        value = loads(payload.data)
-        original, content = value["original"], value["content"]
+        """Return the header that `CallHeaders` wrote; raise whatever says that it is another."""
+        told = loads(payload.data)
+        original, content = told["original"], told["content"]
+        times = told["now"], told.get("started", 0)
+        if not (type(original) is type(content) is str and type(times[0]) is type(times[1]) is int):
+            raise TypeError(f"{payload.data[:200]!r} is no header of a call")
+        lineage = Lineage.from_json(told)
         return cls(
-            value.get("chain", original),
-            content,
-            step_key(original, content),
-            _time_of(value["now"]),
-            _time_of(value["started"]) if value.get("started") else None,
-            Lineage.from_json(value),
-            value.get("recorded", True),
-            value.get("part", 0),
-            _time_of(value["since"]) if value.get("since") else None,
+            original, content, lineage, told.get("recorded", True), told.get("part", 0), told
         )
+
+    @property
+    def chain(self) -> str:
+        """The run id that the whole chain shares: the own document is found by it."""
+        return str(self._told.get("chain", self.original))
+
+    @property
+    def step(self) -> str:
+        """What changes and steps are named by: the content, in this run and its resets only."""
+        return step_key(self.original, self.content)
+
+    @property
+    def now(self) -> datetime:
+        """The workflow's time when it made the call."""
+        return moment_of(self._told["now"])
+
+    @property
+    def started(self) -> int:
+        """When the run started, in microseconds since 1970: it tells where its record lies.
+
+        0 if that was not told.
+        """
+        return int(self._told.get("started", 0))
+
+    @property
+    def since(self) -> datetime | None:
+        """Of a call of a run that was reset: since when the run before may have made it, too.
+
+        ``None`` if that cannot be.
+        """
+        since = self._told.get("since")
+        return moment_of(since) if since else None
 
 
 class CallHeaders:
@@ -109,5 +130,6 @@ def _number_of(time: datetime) -> int:
     return (time - _EPOCH) // _MICROSECOND
 
 
-def _time_of(number: int) -> datetime:
+def moment_of(number: int) -> datetime:
+    """Return the time so many microseconds after 1970 began."""
     return _EPOCH + timedelta(microseconds=number)

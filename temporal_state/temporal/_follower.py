@@ -85,11 +85,16 @@ class Follower:
             self.intake.announce(self)
 
     def take(self) -> tuple[Patch, bool]:
-        """See `Source`."""
+        """Return what it has, and whether that is all that is known since the run's start."""
         self._announced = False
         self._catch_up(pause=True)
         with self._lock:
             return self.observer.untold.take()
+
+    def add_to(self, patch: Patch) -> tuple[int, bool]:
+        """See `Source`."""
+        own, whole = self.take()
+        return patch.add(own), whole
 
     def _is_late(self) -> bool:
         if len(self._seen) >= AT_MOST_UNSEEN or self._bytes >= AT_MOST_BYTES:

@@ -19,9 +19,10 @@ from temporalio.worker import (
 )
 
 from temporal_state.backend import StateBackend
-from temporal_state.temporal._attempts import Attempt, attempt_of, recorded
+from temporal_state.errors import StateError
+from temporal_state.temporal._attempts import Attempt, attempt_of
 from temporal_state.temporal._call import CURRENT_CALL, ActivityCall
-from temporal_state.temporal._failures import as_application_errors
+from temporal_state.temporal._failures import as_application_errors, to_application_error
 from temporal_state.temporal._opentelemetry import trace_in
 from temporal_state.temporal._recording import RecordingLane
 from temporal_state.temporal._reuse import Reuse
@@ -82,31 +83,40 @@ class _ActivityInbound(ActivityInboundInterceptor):
             self._attempt.beat(details)
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        payload = input.headers.get(HEADER)
-        call = ActivityCall(
-            self._root.backend,
-            activity.info(),
-            await self._root.lane.header_in(payload),
-            self._root.settings.max_payload,
-        )
+        root, headers, told, trace = self._root, input.headers, None, None
+        header = await root.lane.header_in(headers.get(HEADER))
+        if len(headers) > 1:
+            told, trace = object_in(headers.get(CHECKPOINT)), trace_in(headers)
+        recording, limit = root.lane.recording, root.settings.max_payload
+        call = ActivityCall(root.backend, activity.info(), header, limit, recording, told)
         CURRENT_CALL.set(call)
-        call.recording = self._root.lane.recording
-        call.told = object_in(input.headers.get(CHECKPOINT))
-        trace = trace_in(input.headers)
-        self._attempt = call.record = attempt_of(call, self._root.lane, trace)
-        with as_application_errors():
-            found = await self._root.reuse.find(call, self._attempt, input.fn)
+        self._attempt = call.record = attempt_of(call, root.lane, trace)
+        try:
+            found = await root.reuse.find(call, self._attempt, input.fn)
             if found is not None:
                 return found
-            result = await recorded(self._attempt, self._execute(call, input))
-            return await self._root.reuse.keep(self._attempt, call, input.fn, result)
+            result = await self._execute(call, input)
+            return await root.reuse.keep(self._attempt, call, input.fn, result)
+        except StateError as error:
+            raise to_application_error(error) from error
 
     async def _execute(self, call: ActivityCall, input: ExecuteActivityInput) -> Any:
+        attempt = self._attempt
+        if attempt is not None:
+            attempt.begin()
         try:
-            return await self.next.execute_activity(input)
-        finally:
-            if call.loops:
-                await call.loops.settle()
+            try:
+                result = await self.next.execute_activity(input)
+            finally:
+                if call.has_loops:
+                    await call.loops.settle()
+        except BaseException as error:
+            if attempt is not None:
+                attempt.fail(error)
+            raise
+        if attempt is not None:
+            attempt.complete(result)
+        return result
 
 
 class _ActivityOutbound(ActivityOutboundInterceptor):

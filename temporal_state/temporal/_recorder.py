@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from temporalio.common import MetricMeter
 
@@ -70,7 +71,7 @@ class Recorder(Intake):
 
     def __init__(self, runs: Runs, encoder: ValueEncoder, settings: RecorderSettings) -> None:
         self._runs, self._encoder, self._settings = runs, encoder, settings
-        self._queue: deque[tuple[Patch, bool] | Source] = deque()
+        self._queue: deque[Source] = deque()
         self._long = max(1, min(LONG_QUEUE, settings.max_pending // 2))
         self._counts = Counts()
         limits = settings.max_pending, settings.max_pending_bytes
@@ -117,7 +118,7 @@ class Recorder(Intake):
         if room is Room.WITHOUT_VALUES:
             drop_values(patch)
             patch.bytes = 0
-        self._queue.append((patch, whole))
+        self._queue.append(_Told(patch, whole))
         if len(self._queue) == self._long:
             self._call(self._take_queue)  # what comes for one run is one change once it is merged
 
@@ -231,24 +232,24 @@ class Recorder(Intake):
             if taken % MERGED_AT_ONCE == 0:
                 time.sleep(0)  # lets go of the interpreter, for which workflows wait
             told = self._queue.popleft()
-            patch, whole = told if isinstance(told, tuple) else _taken(told)
-            if not len(patch):
-                continue
             try:
-                self._merge(patch)
+                self._take(told)
             except Exception:
-                log.exception("what was seen of run %s cannot be merged", patch.ref.run_id)
-                self._backlog.lose(patch.ref, len(patch))
-                self._backlog.release(len(patch), patch.bytes)
-            if whole:
-                self._whole.add(patch.ref)
+                log.exception("what was seen of run %s cannot be recorded", told.ref.run_id)
+                self._backlog.lose(told.ref, 1)
 
-    def _merge(self, patch: Patch) -> None:
-        pending = self._pending.get(patch.ref)
-        if pending is None:
-            self._pending[patch.ref] = patch
-        else:
-            self._add(pending, patch)
+    def _take(self, source: Source) -> None:
+        ref = source.ref
+        patch = self._pending.get(ref)
+        if patch is None:
+            patch = Patch(ref)
+        merged, whole = source.add_to(patch)
+        if merged:
+            self._backlog.release(merged)
+        if len(patch):
+            self._pending[ref] = patch
+            if whole:
+                self._whole.add(ref)
 
     async def _write(self, ref: RunRef) -> bool:
         patch = self._pending.pop(ref)
@@ -303,20 +304,21 @@ class Recorder(Intake):
         newer = self._pending.get(patch.ref)
         self._pending[patch.ref] = patch
         if newer is not None:
-            self._add(patch, newer)
-
-    def _add(self, patch: Patch, newer: Patch) -> None:
-        changes = len(patch) + len(newer)
-        patch.add(newer)
-        self._backlog.release(changes - len(patch))
+            self._backlog.release(patch.add(newer))
 
 
-def _taken(source: Source) -> tuple[Patch, bool]:
-    try:
-        return source.take()
-    except Exception:
-        log.exception("run %s is no longer recorded by this worker", source.ref.run_id)
-        return Patch(source.ref), False
+class _Told(NamedTuple):
+    """What somebody said who will not be asked."""
+
+    patch: Patch
+    whole: bool
+
+    @property
+    def ref(self) -> RunRef:
+        return self.patch.ref
+
+    def add_to(self, patch: Patch) -> tuple[int, bool]:
+        return patch.add(self.patch), self.whole
 
 
 def _leave_out(patch: Patch, synced: int) -> None:

@@ -30,6 +30,7 @@ from temporal_state.runs import (
 )
 from temporal_state.temporal._attempts import Attempt
 from temporal_state.temporal._call import ActivityCall
+from temporal_state.temporal._lineage import NOTHING_TOLD
 from temporal_state.temporal._recording import RecordingLane
 from temporal_state.temporal._wire import ACTIVITY_PREFIX, BEFORE_ACK, HEADER, NEVER_REUSE
 
@@ -60,16 +61,18 @@ class Reuse:
             NotRecordedError: The run that is resumed is not in this store.
             InvalidValueError: Which run is resumed cannot be read.
         """
-        source = await self._join(call)
+        header, source = call.header, None
+        if header is not None and header.lineage is not NOTHING_TOLD:
+            source = await self._join(call)
         if getattr(function, NEVER_REUSE, False):
             if attempt is not None:
                 attempt.never_reused = True
             return None
         found = None
-        if source is not None and call.header is not None:
-            found = await self._of(source, call.header.content)
+        if source is not None and header is not None:
+            found = await self._of(source, header.content)
             if found is None:
-                call.former = await self._takeover.unfinished(source, call.header.content)
+                call.former = await self._takeover.unfinished(source, header.content)
         if found is None and self._is_repeated(call) and self._is_acknowledged(call, function):
             found = await self._acknowledged(attempt)
         if found is None:
@@ -193,11 +196,10 @@ class Reuse:
 
     def _is_acknowledged(self, call: ActivityCall, function: Callable[..., Any]) -> bool:
         name = call.info.activity_type
-        if name.startswith(ACTIVITY_PREFIX):
-            return False  # they leave tokens, which say the same
-        if not self._lane.capture.keeps("result"):
+        if not (getattr(function, BEFORE_ACK, False) or self._lane.acknowledges(name)):
             return False
-        return getattr(function, BEFORE_ACK, False) or self._lane.acknowledges(name)
+        # Our own leave tokens, which say the same.
+        return self._lane.capture.keeps("result") and not name.startswith(ACTIVITY_PREFIX)
 
 
 def _payload_of(result: Any) -> Payload:

@@ -32,8 +32,13 @@ class Source(Protocol):
         """Of which run."""
         ...
 
-    def take(self) -> tuple[Patch, bool]:
-        """Return what it has, and whether that is all that is known since the run's start."""
+    def add_to(self, patch: Patch) -> tuple[int, bool]:
+        """Add what it has to a patch of its run.
+
+        Returns:
+            How many of its changes became one with others there, and whether what it has is all
+            that is known since the run's start.
+        """
         ...
 
 

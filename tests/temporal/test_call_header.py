@@ -10,8 +10,9 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import DataConverter
 
 from temporal_state import StateBackend
+from temporal_state.documents import dumps, loads
 from temporal_state.runs import Source, digest, step_key
-from temporal_state.temporal._call_header import CallHeader, CallHeaders
+from temporal_state.temporal._call_header import CallHeader, CallHeaders, moment_of
 from temporal_state.temporal._lineage import Lineage
 from temporal_state.temporal._recording import RecordingLane
 from temporal_state.temporal._wire import is_plain
@@ -48,8 +49,20 @@ def test_an_activity_reads_what_its_workflow_wrote(chain, recorded, part, since,
     info = Info(first_execution_run_id=chain)
     header = written(info, lineage, recorded=recorded, part=part, since=since)
     key = step_key(ORIGINAL, CONTENT)
-    told = CallHeader(chain, CONTENT, key, NOW, STARTED, lineage, recorded, part, since)
-    assert CallHeader.from_payload(header) == told
+    told = CallHeader.from_payload(header)
+    assert (told.chain, told.content, told.step, told.now) == (chain, CONTENT, key, NOW)
+    assert moment_of(told.started) == STARTED
+    assert (told.lineage, told.recorded, told.part) == (lineage, recorded, part)
+    assert told.since == since
+
+
+@pytest.mark.parametrize(
+    "change", [{"content": None}, {"original": 7}, {"now": "noon"}, {"started": "noon"}], ids=str
+)
+async def test_an_activity_does_without_a_header_that_makes_no_sense(change):
+    wrong = Payload(data=dumps({**loads(written().data), **change}))
+    async with StateBackend.open("memory://", app="tests") as backend:
+        assert await RecordingLane(backend.runs, None).header_in(wrong) is None
 
 
 def test_what_each_call_is_told_is_short_and_bare():

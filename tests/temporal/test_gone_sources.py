@@ -4,13 +4,14 @@ import dataclasses
 from datetime import UTC, datetime
 
 import pytest
+from temporalio.api.common.v1 import Payload
 from temporalio.testing import ActivityEnvironment
 
 from temporal_state import NotRecordedError, StateBackend
 from temporal_state.documents import to_text
 from temporal_state.runs import ChainRef, Patch, RunRef, Source
 from temporal_state.temporal._call import ActivityCall
-from temporal_state.temporal._call_header import CallHeader
+from temporal_state.temporal._call_header import CallHeader, CallHeaders
 from temporal_state.temporal._lineage import Lineage
 from temporal_state.temporal._recording import RecordingLane
 from temporal_state.temporal._reuse import Reuse
@@ -25,9 +26,21 @@ INFO = dataclasses.replace(
 )
 
 
+@dataclasses.dataclass
+class ChildInfo:
+    """What is used of the SDK's own."""
+
+    first_execution_run_id: str = "r1"
+    original_execution_run_id: str = "r1"
+    workflow_start_time: datetime = NOON
+
+
 async def joined(backend, lineage):
     """Return whose document an activity of such a run works on."""
-    header = CallHeader("r1", "content", "step", NOON, NOON, lineage)
+    headers = CallHeaders(ChildInfo(), lineage, recorded=True)
+    payload = Payload()
+    headers.write(payload, "content", 0, NOON)
+    header = CallHeader.from_payload(payload)
     call = ActivityCall(backend, INFO, header, 1000)
     await Reuse(backend.runs, RecordingLane(backend.runs, None))._join(call)
     return call.own()
