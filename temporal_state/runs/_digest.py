@@ -1,6 +1,7 @@
 """Names that are made of what they name."""
 
 import hashlib
+from functools import lru_cache
 
 
 def digest(*parts: str | bytes) -> str:
@@ -13,6 +14,7 @@ def digest(*parts: str | bytes) -> str:
     return hasher.hexdigest()
 
 
+@lru_cache(maxsize=1024)  # a workflow and its activities ask for the same
 def step_key(lineage: str, content: str) -> str:
     """Return the key of a call with this content in runs of this lineage.
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from temporal_state.runs._hand import merge_metadata
-from temporal_state.runs._merge import Json, merge_attempt, merge_run, merge_step
+from temporal_state.runs._merge import Json, merge_attempt, merge_checkpoints, merge_run, merge_step
 from temporal_state.runs._refs import RunRef
 from temporal_state.runs._spans import merge_span
+
+_CALLED = {"call"}
 
 
 @dataclass(slots=True)
@@ -37,15 +39,25 @@ class Patch:
 
     def see_step(self, number: int, part: str, seen: Json) -> None:
         """Take in the ``call`` or the ``end`` of a step."""
-        step = {part: seen}
         known = self.steps.get(number)
-        self.steps[number] = step if known is None else merge_step(known, step)
+        if known is None:
+            self.steps[number] = {part: seen}
+        elif part == "end" and known.keys() == _CALLED and known["call"]["clock"] <= seen["clock"]:
+            known[part] = seen  # as `merge_step` does, of what nearly every step is
+        else:
+            self.steps[number] = merge_step(known, {part: seen})
 
     def see_attempt(self, key: str, attempt: Json) -> bool:
         """Take in an attempt of the step with a key; return whether none of it was known."""
         known = self.attempts.get(key)
         self.attempts[key] = attempt if known is None else merge_attempt(known, attempt)
         return known is None
+
+    def see_checkpoint(self, checkpoint: Json) -> None:
+        """Take in one that was made, beside whatever else the header has."""
+        header = self.header or {}
+        checkpoints = merge_checkpoints(header.get("checkpoints", []), [checkpoint])
+        self.header = {**header, "checkpoints": checkpoints}
 
     def add(self, other: "Patch") -> int:
         """Take in what was seen since; it belongs to this one from now on.

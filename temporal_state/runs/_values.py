@@ -56,7 +56,8 @@ def _take_value(value: Json, found: dict[str, Json]) -> Json:
 
 def is_large(value: Json) -> bool:
     """Return whether a stored value may have to lie apart."""
-    return any(4 * len(value.get(part, "")) > INLINE_BYTES for part in _DATA)  # UTF-8 at most
+    data = value.get("text") or value.get("base64") or ""
+    return 4 * len(data) > INLINE_BYTES  # UTF-8 at most
 
 
 def digests_in(part: Any) -> set[str]:

@@ -94,7 +94,7 @@ class CallHeaders:
         # Not the run's own id: a reset run has calls in its history that the run before made.
         shared = {
             "original": original,
-            "started": _number_of(info.workflow_start_time),
+            "started": micros_since_1970(info.workflow_start_time),
             **({} if chain == original else {"chain": chain}),
             **({} if recorded else {"recorded": False}),
             **lineage.to_json(),
@@ -106,8 +106,8 @@ class CallHeaders:
         header: Payload,
         content: str,
         part: int,
-        now: datetime,
-        since: datetime | None = None,
+        now: int,
+        since: int = 0,
     ) -> None:
         """Fill in the header of a call.
 
@@ -115,18 +115,18 @@ class CallHeaders:
             header: An empty payload.
             content: The name of the call by its content, in hexadecimal.
             part: In which part of the run's record its attempts are kept.
-            now: The workflow's time.
-            since: See `CallHeader`.
+            now: The workflow's time, in microseconds since 1970.
+            since: See `CallHeader`; 0 if it is not told.
         """
         # Put together as text, since one is made for every activity.
-        own = f'{{"content":"{content}","now":{_number_of(now)},'
+        own = f'{{"content":"{content}","now":{now},'
         place = f'"part":{part},' if part else ""
-        reset = f'"since":{_number_of(since)},' if since else ""
+        reset = f'"since":{since},' if since else ""
         header.data = f"{own}{place}{reset}{self._shared}".encode()
 
 
-def _number_of(time: datetime) -> int:
-    """Return the microseconds since 1970."""
+def micros_since_1970(time: datetime) -> int:
+    """Return the microseconds from the beginning of 1970 to a time."""
     return (time - _EPOCH) // _MICROSECOND
 
 

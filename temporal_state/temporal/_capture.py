@@ -11,7 +11,8 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from sys import intern
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import Payload, RetryPolicy
@@ -57,23 +58,31 @@ Redact: TypeAlias = Callable[[RecordedValue, Payload], Payload | None]
 nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Captured:
+class Captured(NamedTuple):
     """A payload on its way to the store, and the name of its step.
 
     Many wait while the store is slow, and a small payload as a message takes 20 times its bytes.
+
+    Attributes:
+        kind: What it is to its run or step.
+        step: The name of the step.
+        encoding: Its encoding, if that is all that is said of its data.
+        data: Its data, or the whole payload, serialized, if more is said of it.
+        size: Bytes of its data; 0 of one over the limit.
     """
 
     kind: Kind
     step: str | None
-    serialized: bytes
+    encoding: str | None
+    data: bytes
     size: int
-    """Bytes of its data."""
 
     @property
     def payload(self) -> Payload:
         """The payload, anew."""
-        return Payload.FromString(self.serialized)
+        if self.encoding is None:
+            return Payload.FromString(self.data)
+        return Payload(metadata={"encoding": self.encoding.encode()}, data=self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +107,16 @@ class CaptureSettings:
 
 def captured(kind: Kind, payload: Payload, limit: int, step: str | None = None) -> Captured:
     """Return a copy of a payload; of one over the limit only what it was."""
-    size = len(payload.data)
+    data, metadata = payload.data, payload.metadata
+    size = len(data)
     if size <= limit:
-        return Captured(kind, step, payload.SerializeToString(), size)
+        encoding = metadata.get("encoding", b"") if len(metadata) == 1 else b""
+        if encoding and encoding.isascii() and not payload.external_payloads:
+            return Captured(kind, step, intern(encoding.decode()), data, size)
+        return Captured(kind, step, None, payload.SerializeToString(), size)
     rest = Payload(metadata=payload.metadata)
     rest.metadata["temporal-state-size"] = str(size).encode()
-    return Captured(kind, step, rest.SerializeToString(), 0)
+    return Captured(kind, step, None, rest.SerializeToString(), 0)
 
 
 def started_with(start: InitializeWorkflow, limit: int) -> Json:
@@ -145,11 +158,16 @@ def slots_of(patch: Patch) -> list[tuple[Any, Any, Captured]]:
         places += [(memo, name) for name in memo]
     for step in patch.steps.values():
         for part in step.values():
-            _add_places(places, part)
+            if not _VALUES.isdisjoint(part):
+                _add_places(places, part)
     for attempt in patch.attempts.values():
-        _add_places(places, attempt)
+        if not _VALUES.isdisjoint(attempt):
+            _add_places(places, attempt)
     found = ((holder, place, holder[place]) for holder, place in places)
     return [slot for slot in found if isinstance(slot[2], Captured)]
+
+
+_VALUES = frozenset({"result", "heartbeat", "input", "error"})
 
 
 def _add_places(places: list[tuple[Any, Any]], part: Json) -> None:
@@ -226,9 +244,17 @@ class ValueEncoder:
         return (await self._stored([value], ref))[0]
 
     async def _stored(self, values: Sequence[Captured], ref: RunRef) -> list[Json]:
-        kept = [self._kept(value, ref) for value in values]
+        context = WorkflowSerializationContext(ref.namespace, ref.workflow_id)
+        codec = self.converter.with_context(context).payload_codec
+        bare = codec is None and self.settings.redact is None  # no need to make payloads of them
+        kept = [
+            self._kept(value, ref)
+            if value.encoding is None or not bare
+            else _json_of(value.encoding, value.data)
+            for value in values
+        ]
         payloads = [payload for payload in kept if isinstance(payload, Payload)]
-        encoded = iter(await self._encode(payloads, ref))
+        encoded = iter(await self._encode(codec, payloads))
         return [_stored(next(encoded)) if isinstance(k, Payload) else k for k in kept]
 
     def _kept(self, value: Captured, ref: RunRef) -> Payload | Json:
@@ -250,9 +276,9 @@ class ValueEncoder:
         about = RecordedValue(value.kind, ref.workflow_id, ref.run_id, value.step)
         return redact(about, payload)
 
-    async def _encode(self, payloads: list[Payload], ref: RunRef) -> list[Payload | Json]:
-        context = WorkflowSerializationContext(ref.namespace, ref.workflow_id)
-        codec = self.converter.with_context(context).payload_codec
+    async def _encode(
+        self, codec: PayloadCodec | None, payloads: list[Payload]
+    ) -> list[Payload | Json]:
         if codec is None or not payloads:
             return [*payloads]
         try:
@@ -303,15 +329,19 @@ def _message_in(stored: Json) -> str | None:
 def _to_json(payload: Payload) -> Json:
     metadata = payload.metadata
     encoding = metadata["encoding"].decode(errors="replace") if "encoding" in metadata else ""
-    result: Json = {"encoding": encoding}
     others = {k: base64.b64encode(metadata[k]).decode() for k in metadata if k != "encoding"}
-    if others:
-        result["metadata"] = others
+    return _json_of(encoding, payload.data, others)
+
+
+def _json_of(encoding: str, data: bytes, metadata: Json | None = None) -> Json:
+    result: Json = {"encoding": encoding}
+    if metadata:
+        result["metadata"] = metadata
     try:
         if encoding.startswith("json/"):
-            result["text"] = payload.data.decode()
+            result["text"] = data.decode()
             return result
     except UnicodeDecodeError:
         pass
-    result["base64"] = base64.b64encode(payload.data).decode()
+    result["base64"] = base64.b64encode(data).decode()
     return result

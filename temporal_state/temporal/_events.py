@@ -4,8 +4,7 @@ The only module that reads the messages between the SDK's core and its workflow 
 public interface, so a test pins every field that is read here.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
@@ -22,19 +21,7 @@ Place: TypeAlias = tuple[str, int]
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-class CallKey(NamedTuple):
-    """The name of a call by its content, and in which part of the record its attempts are kept."""
-
-    key: str
-    part: int
-
-
-Keys: TypeAlias = Mapping[Place, CallKey]
-_UNNAMED = (None, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Scheduled:
+class Scheduled(NamedTuple):
     """Workflow code asked for something that it can wait for.
 
     Its key is the name of the call by its content; ``lasting`` is a timer's time, and ``part`` is
@@ -51,8 +38,11 @@ class Scheduled:
     part: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+Calls: TypeAlias = Mapping[Place, Scheduled]
+"""Calls that were named, without their inputs."""
+
+
+class Closed(NamedTuple):
     """Something that workflow code asked for has ended.
 
     The status ``backoff`` means that the SDK will ask for it again after a timer of ``pause``.
@@ -65,8 +55,7 @@ class Closed:
     pause: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """Workflow code asked for the end of its run."""
 
     status: str
@@ -74,10 +63,18 @@ class Ended:
     failure: Failure | None = None
 
 
+Event: TypeAlias = Scheduled | Closed | Ended
+
+
+def micros_of(act: WorkflowActivation) -> int:
+    """Return the workflow's time at an activation, in microseconds since 1970."""
+    time = act.timestamp
+    return int(time.seconds * 1_000_000 + time.nanos // 1000)
+
+
 def time_of(act: WorkflowActivation) -> datetime:
     """Return the workflow's time at an activation."""
-    time = act.timestamp
-    return _EPOCH + timedelta(seconds=time.seconds, microseconds=time.nanos // 1000)
+    return _EPOCH + timedelta(microseconds=micros_of(act))
 
 
 def of_job(job: WorkflowActivationJob) -> Closed | None:
@@ -87,11 +84,11 @@ def of_job(job: WorkflowActivationJob) -> Closed | None:
     return None if handler is None else handler(getattr(job, kind))
 
 
-def of_command(command: WorkflowCommand, keys: Keys) -> Scheduled | Closed | Ended | None:
+def of_command(command: WorkflowCommand, named: Calls) -> Event | None:
     """Return what a command of a completion says, if it concerns steps or the run's end."""
     kind = command.WhichOneof("variant") or ""
     handler = _COMMANDS.get(kind)
-    return None if handler is None else handler(getattr(command, kind), command, keys)
+    return None if handler is None else handler(getattr(command, kind), command, named)
 
 
 def _resolved(kind: str, resolved: Any) -> Closed:
@@ -155,21 +152,21 @@ def innermost(failure: Failure) -> Failure:
     return failure
 
 
-def _activity(kind: str, call: Any, keys: Keys) -> Scheduled:
-    place = ("activity", call.seq)
-    name, input = call.activity_type, call.arguments
-    key, part = keys.get(place, _UNNAMED)
-    return Scheduled(place, kind, name, call.activity_id, key, input, part=part)
+def _activity(kind: str, call: Any, named: Calls) -> Scheduled:
+    place, input = ("activity", call.seq), call.arguments
+    if place in named:
+        return named[place]._replace(input=input)
+    return Scheduled(place, kind, call.activity_type, call.activity_id, None, input)
 
 
-def _child(start: Any, _: WorkflowCommand, keys: Keys) -> Scheduled:
-    place = ("child", start.seq)
-    name, input = start.workflow_type, start.input
-    key, part = keys.get(place, _UNNAMED)
-    return Scheduled(place, "child", name, start.workflow_id, key, input, part=part)
+def _child(start: Any, _: WorkflowCommand, named: Calls) -> Scheduled:
+    place, input = ("child", start.seq), start.input
+    if place in named:
+        return named[place]._replace(input=input)
+    return Scheduled(place, "child", start.workflow_type, start.workflow_id, None, input)
 
 
-def _timer(timer: Any, command: WorkflowCommand, _: Keys) -> Scheduled:
+def _timer(timer: Any, command: WorkflowCommand, _: Calls) -> Scheduled:
     name = "timer"
     if command.user_metadata.HasField("summary"):
         name = str(PayloadConverter.default.from_payload(command.user_metadata.summary, str))
@@ -192,8 +189,8 @@ _JOBS: Mapping[str, Callable[[Any], Closed | None]] = {
 }
 
 _COMMANDS: Mapping[str, Any] = {
-    "schedule_activity": lambda call, _, keys: _activity("activity", call, keys),
-    "schedule_local_activity": lambda call, _, keys: _activity("local_activity", call, keys),
+    "schedule_activity": lambda call, _, named: _activity("activity", call, named),
+    "schedule_local_activity": lambda call, _, named: _activity("local_activity", call, named),
     "start_child_workflow_execution": _child,
     "start_timer": _timer,
     "cancel_timer": lambda timer, *_: Closed(("timer", timer.seq), "cancelled"),
@@ -203,11 +200,3 @@ _COMMANDS: Mapping[str, Any] = {
     "cancel_workflow_execution": lambda *_: Ended("cancelled"),
     "continue_as_new_workflow_execution": lambda *_: Ended("continued_as_new"),
 }
-
-
-def jobs_closed(jobs: Sequence[WorkflowActivationJob]) -> Iterator[Closed]:
-    """Yield what the jobs of an activation close, in their order."""
-    for job in jobs:
-        closed = of_job(job)
-        if closed is not None:
-            yield closed

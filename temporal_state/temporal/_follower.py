@@ -12,13 +12,16 @@ write.
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 
 from temporal_state.documents import utc_now
 from temporal_state.runs import Patch, RunRef
+from temporal_state.temporal._events import Event, of_command
 from temporal_state.temporal._headers import HeaderWriter
 from temporal_state.temporal._notes import Notes
 from temporal_state.temporal._observer import Observer
@@ -51,6 +54,10 @@ class Follower:
     """Held by whoever has the observer look at something, or takes what came of it."""
 
     @property
+    def _keeps_inputs(self) -> bool:
+        return self.observer.settings.capture.capture == "all"
+
+    @property
     def ref(self) -> RunRef:
         """See `Source`."""
         return self.observer.untold.ref
@@ -68,16 +75,22 @@ class Follower:
             completion: It goes to Temporal, and its payloads will pass the user's codec.
             headers: What was written into it.
         """
-        if self._ended or act.jobs[0].WhichOneof("variant") == "query_workflow":
+        if self._ended or act.jobs[0].HasField("query_workflow"):
             return  # queries come without other jobs
-        answer = completion
-        if not headers.asks:
-            answer = WorkflowActivationCompletion()
-            answer.CopyFrom(completion)
-        commands = answer.successful.commands
+        events: Sequence[Event | None] = headers.calls
+        commands: Sequence[WorkflowCommand] = ()
+        if headers.asks or self._keeps_inputs or len(events) < len(completion.successful.commands):
+            answer = completion
+            if not headers.asks:
+                answer = WorkflowActivationCompletion()
+                answer.CopyFrom(completion)
+                self._bytes += completion.ByteSize()
+            named = {call.place: call for call in headers.calls}
+            events = [of_command(command, named) for command in answer.successful.commands]
+            commands = answer.successful.commands if headers.asks else ()
         noted = self.notes.take()
-        self._seen.append(Seen(act, commands, headers.keys, headers.lineage, utc_now(), *noted))
-        self._bytes += act.ByteSize() + completion.ByteSize()
+        self._seen.append(Seen(act, events, commands, headers.lineage, utc_now(), *noted))
+        self._bytes += act.ByteSize()
         if headers.asks or self._is_late():
             self._catch_up()
         if not self._announced:
@@ -105,11 +118,14 @@ class Follower:
         """Have all looked at; with pauses, in which the threads of workflows can go on."""
         with self._lock:
             looked_at = self._bytes = 0
-            while self._seen:
-                self._look_at(self._seen.popleft())
-                looked_at += 1
-                if pause and looked_at % AT_ONCE == 0:
-                    time.sleep(0)
+            try:
+                while self._seen:
+                    self._look_at(self._seen.popleft())
+                    looked_at += 1
+                    if pause and looked_at % AT_ONCE == 0:
+                        time.sleep(0)
+            finally:
+                self.observer.tell()
 
     def _look_at(self, seen: Seen) -> None:
         try:

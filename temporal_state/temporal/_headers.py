@@ -5,48 +5,41 @@ a digest costs no second conversion, which could consume an iterator or shift th
 numbers. Every call passes here again in a replay, so the counts come out the same.
 """
 
-import logging
-from collections import defaultdict
-from datetime import datetime
 from typing import Any
 
-from temporalio.bridge.proto.workflow_activation import WorkflowActivation, WorkflowActivationJob
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.workflow import Info
 
 from temporal_state.runs import chunk_of, digest, step_key
 from temporal_state.temporal._call_header import CallHeaders
-from temporal_state.temporal._events import CallKey, time_of
-from temporal_state.temporal._lineage import Lineage, attempt_before
+from temporal_state.temporal._events import Place, Scheduled, micros_of
+from temporal_state.temporal._lineage import NOTHING_TOLD, Lineage, attempt_before
 from temporal_state.temporal._names import STEP_NAME, Occurrences, digest_of_payloads
 from temporal_state.temporal._wire import CHECKPOINT, HEADER
-
-log = logging.getLogger("temporal_state")
 
 
 class HeaderWriter:
     """Names the calls of one run, by their content, and tells the activities their names.
 
     Attributes:
-        keys: The keys of the calls of the last completion, by kind and sequence number.
+        calls: The activities and children that the last completion calls, without their inputs.
         lineage: What the run was told when it started.
         asks: Whether a command of that completion is to be told what only the follower knows.
     """
 
     def __init__(self, info: Info, *, recorded: bool, on_retry: bool = False) -> None:
-        self.keys: dict[tuple[str, int], CallKey] = {}
-        self.lineage = Lineage()
+        self.calls: list[Scheduled] = []
+        self.lineage = NOTHING_TOLD
         self.asks = False
         self._info = info
         self._on_retry = on_retry
         self._recorded = recorded
         self._headers: CallHeaders | None = None
         self._calls = Occurrences()
-        self._count = 0
-        self._now: datetime | None = None
-        self._reset: datetime | None = None
+        self._now = self._reset = 0
         self._local: dict[int, tuple[str, str]] = {}
-        self._backing_off: defaultdict[str, list[str]] = defaultdict(list)
+        self._backing_off: dict[str, list[str]] = {}
 
     def begin(self, act: WorkflowActivation) -> None:
         """Learn what the run is told, before its code runs."""
@@ -57,25 +50,24 @@ class HeaderWriter:
 
     def write(self, act: WorkflowActivation, completion: WorkflowActivationCompletion) -> None:
         """Write a header into each activity that the workflow has just scheduled."""
-        if self._local:
-            for job in act.jobs:
-                if job.HasField("resolve_activity") and job.resolve_activity.is_local:
-                    self._see_resolved(job)
-        self.keys, self.asks = {}, False
-        now = time_of(act)
-        if self._reset is None and any(job.HasField("update_random_seed") for job in act.jobs):
-            self._reset = self._now or now  # what comes now, the run did before, after that time
+        self.calls, self.asks = [], False
+        now = micros_of(act)
+        for job in act.jobs:
+            if job.HasField("resolve_activity"):
+                if self._local:
+                    self._see_resolved(job.resolve_activity)
+            elif not self._reset and job.HasField("update_random_seed"):
+                self._reset = self._now or now  # what comes, the run did before, after that time
         self._now = now
         for command in completion.successful.commands:
-            if command.HasField("schedule_activity"):
-                call = command.schedule_activity
-                what = _what(call.activity_type, call.activity_id, call.arguments)
-                self._write(call, now, self._content(what))
-            elif command.HasField("schedule_local_activity"):
-                self._write_local(command.schedule_local_activity, now)
-            elif command.HasField("start_child_workflow_execution"):
+            kind = command.WhichOneof("variant")
+            if kind == "schedule_activity":
+                self._tell_activity("activity", command.schedule_activity)
+            elif kind == "schedule_local_activity":
+                self._tell_activity("local_activity", command.schedule_local_activity)
+            elif kind == "start_child_workflow_execution":
                 self._tell_child(command.start_child_workflow_execution)
-            elif command.HasField("continue_as_new_workflow_execution"):
+            elif kind == "continue_as_new_workflow_execution":
                 self._tell_continued(command.continue_as_new_workflow_execution)
 
     def _tell_continued(self, call: Any) -> None:
@@ -83,43 +75,44 @@ class HeaderWriter:
         if self.lineage != Lineage():
             call.headers[HEADER].CopyFrom(self.lineage.of_continued(0).to_payload())
 
-    def _write(self, call: Any, now: datetime, content: str) -> None:
-        key = self.keys["activity", call.seq] = self._key(content)
-        self.asks |= call.activity_type == CHECKPOINT
+    def _tell_activity(self, kind: str, call: Any) -> None:
+        seq, name, id = call.seq, call.activity_type, call.activity_id
+        if id.startswith(STEP_NAME):
+            what = digest("named", name, id)
+        else:
+            what = digest(name, digest_of_payloads(call.arguments))
+        if kind == "local_activity":
+            # After a long pause between attempts the SDK schedules the same call anew.
+            paused = self._backing_off.get(what) if call.attempt > 1 else None
+            content = paused.pop(0) if paused else self._content(what)
+            self._local[seq] = (what, content)
+        else:
+            content = self._content(what)
+        part = self._call(("activity", seq), kind, name, id, content)
+        self.asks |= name == CHECKPOINT
         if self._headers is None:
             self._headers = CallHeaders(self._info, self.lineage, recorded=self._recorded)
-        self._headers.write(call.headers[HEADER], content, key.part, now, self._reset)
-
-    def _write_local(self, call: Any, now: datetime) -> None:
-        # After a long pause between attempts the SDK schedules the same call anew.
-        what = _what(call.activity_type, call.activity_id, call.arguments)
-        paused = self._backing_off[what] if call.attempt > 1 else []
-        content = paused.pop(0) if paused else self._content(what)
-        self._write(call, now, content)
-        self._local[call.seq] = (what, content)
+        self._headers.write(call.headers[HEADER], content, part, self._now, self._reset)
 
     def _tell_child(self, call: Any) -> None:
-        content = self._content(digest("child", call.workflow_type, digest_of_payloads(call.input)))
-        self.keys["child", call.seq] = self._key(content)
+        name = call.workflow_type
+        content = self._content(digest("child", name, digest_of_payloads(call.input)))
+        self._call(("child", call.seq), "child", name, call.workflow_id, content)
         lineage = self.lineage.of_child(content)
         if lineage is not None:
             call.headers[HEADER].CopyFrom(lineage.to_payload())
 
-    def _see_resolved(self, job: WorkflowActivationJob) -> None:
-        what, content = self._local.pop(job.resolve_activity.seq, ("", ""))
-        if content and job.resolve_activity.result.HasField("backoff"):
-            self._backing_off[what].append(content)
+    def _see_resolved(self, resolved: Any) -> None:
+        what, content = self._local.pop(resolved.seq, ("", "")) if resolved.is_local else ("", "")
+        if content and resolved.result.HasField("backoff"):
+            self._backing_off.setdefault(what, []).append(content)
 
     def _content(self, what: str) -> str:
-        self._count += 1
         return digest(what, str(self._calls.next(what)))
 
-    def _key(self, content: str) -> CallKey:
+    def _call(self, place: Place, kind: str, name: str, id: str, content: str) -> int:
+        """Note a call; return in which part of the run's record its attempts are kept."""
         key = step_key(self._info.original_execution_run_id, content)
-        return CallKey(key, chunk_of(self._count))
-
-
-def _what(activity_type: str, activity_id: str, arguments: Any) -> str:
-    if activity_id.startswith(STEP_NAME):
-        return digest("named", activity_type, activity_id)
-    return digest(activity_type, digest_of_payloads(arguments))
+        part = chunk_of(len(self._calls))
+        self.calls.append(Scheduled(place, kind, name, id, key, (), part=part))
+        return part

@@ -31,6 +31,9 @@ class Occurrences:
         self._seen = array("Q")
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        return len(self._seen)
+
     def next(self, digest: str) -> int:
         """Return how many times ``digest`` was seen before, and count this one."""
         key = int(digest[:16], 16)
@@ -43,9 +46,7 @@ class Occurrences:
 
 def digest_of_payloads(payloads: Iterable[Payload]) -> str:
     """Return the digest of arguments as they are before any codec, whose nonce would change it."""
-    parts = [part for payload in payloads for part in (_encoding(payload), payload.data)]
+    parts: list[bytes] = []
+    for payload in payloads:
+        parts += (payload.metadata.get("encoding", b""), payload.data)
     return digest(*parts)
-
-
-def _encoding(payload: Payload) -> bytes:
-    return bytes(payload.metadata.get("encoding", b""))

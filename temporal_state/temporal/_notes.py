@@ -35,11 +35,13 @@ class Notes:
 
     def annotate(self, metadata: Mapping[str, Any]) -> None:
         """Take in what the code notes."""
-        self.metadata |= metadata
+        self.metadata = {**self.metadata, **metadata}
 
     def take(self) -> tuple[Json | None, Json]:
         """Return the progress, and what was noted since this was last asked."""
-        metadata, self.metadata = self.metadata, {}
+        metadata = self.metadata
+        if metadata:
+            self.metadata = {}
         return self.progress, metadata
 
 

@@ -5,7 +5,6 @@ replayed. After a replay it first tells all that the replay showed, since the wo
 died with some of it untold. The recorder leaves out what is already written.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,22 +21,8 @@ from temporalio.workflow import Info
 
 from temporal_state.documents import to_text, utc_now
 from temporal_state.runs import Json, Patch, RunRef
-from temporal_state.temporal._capture import (
-    captured,
-    captured_error,
-    drop_values,
-    size_of_values,
-    started_with,
-)
-from temporal_state.temporal._events import (
-    Closed,
-    Ended,
-    Place,
-    Scheduled,
-    jobs_closed,
-    of_command,
-    time_of,
-)
+from temporal_state.temporal._capture import captured, captured_error, drop_values, started_with
+from temporal_state.temporal._events import Closed, Ended, Event, Place, Scheduled, of_job, time_of
 from temporal_state.temporal._lineage import Lineage
 from temporal_state.temporal._opentelemetry import trace_in
 from temporal_state.temporal._pauses import Pauses
@@ -73,17 +58,21 @@ class Observer:
     settings: ObserverSettings
     intake: Intake
     untold: Untold = field(init=False)
+    _patch: Patch = field(init=False)
+    """What was seen since something was told: of a replay all, so there it waits for its end."""
+    _has_replayed: bool = False
+    _has_news: bool = False
     _steps: int = 0
     _checkpoints: int = 0
     _open: dict[Place, tuple[int, str, str | None]] = field(default_factory=dict)
     _lineage: Lineage = field(default_factory=Lineage)
     _trace: Json | None = None
     _pauses: Pauses = field(default_factory=Pauses)
-    _counts: Counter[str] = field(default_factory=Counter)
+    _counts: dict[str, int] = field(default_factory=dict)
+    _closed: int = 0
     _end: Json = field(default_factory=dict)
     _fixed: Json = field(default_factory=dict)
     _said: Json = field(default_factory=dict)
-    _replayed: Patch | None = None
     _clock: int = 0
     _complete: int = 0
     _now: datetime = field(default_factory=utc_now)
@@ -96,39 +85,50 @@ class Observer:
         info = self.info
         ref = RunRef(info.namespace, info.workflow_id, info.run_id, info.workflow_start_time)
         self.untold = Untold(ref, self.intake, self._header)
+        self._patch = Patch(ref)
 
     def look_at(self, seen: Seen) -> None:
         """Take in what was seen next; a command that asks to be told something is told."""
-        first = seen.act.jobs[0]
+        act, patch = seen.act, self._patch
+        first = act.jobs[0]
         # Later than what was seen before, also if the clock was set back: it puts them in order.
-        self._seen, self._lineage = max(seen.time, self._seen + INSTANT), seen.lineage
+        self._seen = seen.time if seen.time > self._seen else self._seen + INSTANT
+        self._lineage = seen.lineage
         if first.HasField("remove_from_cache"):
             self._see_eviction(first.remove_from_cache.reason)
             return
-        act, commands = seen.act, seen.commands
         self._see_time(act)
-        patch = Patch(self.untold.ref)
         if first.HasField("initialize_workflow"):
             self._see_start(first.initialize_workflow, patch)
-        for closed in jobs_closed(act.jobs):
-            self._see_closed(closed, patch)
+        for job in act.jobs:
+            closed = of_job(job)
+            if closed is not None:
+                self._see_closed(closed, patch)
         self._see_notes(seen)
-        for command in commands:
-            event = of_command(command, seen.keys)
+        for index, event in enumerate(seen.events):
             self._see_command(event, patch)
-            if isinstance(event, Scheduled) and event.name == CHECKPOINT:
-                self._tell_checkpoint(command)
+            if seen.commands and isinstance(event, Scheduled) and event.name == CHECKPOINT:
+                self._tell_checkpoint(seen.commands[index])
         for number in self._pauses.given_up():
             self._close(number, {"status": "cancelled"}, patch)
         self._see_checkpoint(patch)
         if self._end.get("status") == "continued_as_new":
-            self._tell_continued(commands)
+            self._tell_continued(seen.commands)
         patch.final = bool(self._end)
         if act.is_replaying:
-            self._replayed = self._replayed or Patch(patch.ref)
-            self._replayed.add(patch)
+            self._has_replayed = True
         else:
-            self._tell(patch)
+            self._has_news = True
+
+    def tell(self) -> None:
+        """Have what was looked at wait to be written; of a replay nothing before its end."""
+        if not self._has_news:
+            return
+        patch, whole = self._patch, self._has_replayed
+        self._patch = Patch(patch.ref)
+        self._has_news = self._has_replayed = False
+        if not self.untold.add(patch, whole=whole):
+            drop_values(Patch(patch.ref, self._end))
 
     def _see_time(self, act: WorkflowActivation) -> None:
         if act.history_length > self._clock:
@@ -150,7 +150,7 @@ class Observer:
     def _see_checkpoint(self, patch: Patch) -> None:
         checkpoint = self._checkpoint()
         if checkpoint is not None:
-            patch.header = {**(patch.header or {}), "checkpoints": [checkpoint]}
+            patch.see_checkpoint(checkpoint)
 
     def _tell_continued(self, commands: Sequence[WorkflowCommand]) -> None:
         """Let the run that this one continues as go on with its checkpoints' numbers."""
@@ -160,15 +160,8 @@ class Observer:
                 told = self._lineage.of_continued(self._checkpoints)
                 headers[HEADER].CopyFrom(told.to_payload())
 
-    def _tell(self, patch: Patch) -> None:
-        replayed, self._replayed = self._replayed, None
-        if replayed is not None:
-            replayed.add(patch)
-        if not self.untold.add(replayed or patch, whole=replayed is not None):
-            drop_values(Patch(patch.ref, self._end))
-
     def _see_eviction(self, reason: int) -> None:
-        if not self._end or self._replayed is not None:
+        if not self._end or (self._has_replayed and not self._has_news):
             return
         if reason in REFUSED:
             self._end = {}
@@ -176,7 +169,7 @@ class Observer:
             self._end = {**self._end, "confirmed": True}
         else:
             return
-        self.untold.add(Patch(self.untold.ref, final=True), whole=False)
+        self._patch.final = self._has_news = True
 
     def _see_start(self, start: InitializeWorkflow, patch: Patch) -> None:
         settings = self.settings.capture
@@ -185,12 +178,13 @@ class Observer:
                 "input": [captured("input", p, settings.limit) for p in start.arguments],
                 "start": started_with(start, settings.limit),
             }
-            patch.bytes = size_of_values(patch)
+            patch.bytes += sum(value.size for value in patch.header["input"])
+            patch.bytes += sum(value.size for value in patch.header["start"]["memo"].values())
         self._trace = trace_in(start.headers)
         self._checkpoints = self._lineage.checkpoints
         self._checkpoint_time = self._now
 
-    def _see_command(self, event: Scheduled | Closed | Ended | None, patch: Patch) -> None:
+    def _see_command(self, event: Event | None, patch: Patch) -> None:
         if isinstance(event, Scheduled):
             self._see_scheduled(event, patch)
         elif isinstance(event, Closed):
@@ -235,7 +229,9 @@ class Observer:
         self._close(number, self._outcome(event, patch, name), patch)
 
     def _close(self, number: int, outcome: Json, patch: Patch) -> None:
-        self._counts[outcome["status"]] += 1
+        status = outcome["status"]
+        self._counts[status] = self._counts.get(status, 0) + 1
+        self._closed += 1
         patch.see_step(number, "end", {"time": self._now_text, "clock": self._clock, **outcome})
 
     def _outcome(self, event: Closed | Ended, patch: Patch, step: str | None = None) -> Json:
@@ -261,7 +257,7 @@ class Observer:
         call.headers[CHECKPOINT].CopyFrom(json_payload(told))
 
     def _checkpoint(self) -> Json | None:
-        closed = self._counts.total()
+        closed = self._closed
         if closed == self._checkpoint_step or self._checkpoint_time is None:
             return None
         enough = closed - self._checkpoint_step >= self.settings.every
@@ -272,7 +268,7 @@ class Observer:
         return self._checkpoint_now()
 
     def _checkpoint_now(self) -> Json:
-        number, step = self._checkpoints, self._counts.total()
+        number, step = self._checkpoints, self._closed
         known = {"number": number, "step": step, "time": self._now_text}
         return {**self._situation(), "progress": self._said["progress"], **known}
 

@@ -12,7 +12,7 @@ from temporalio.workflow import Info
 from temporal_state.documents import to_text
 from temporal_state.runs import Json
 from temporal_state.temporal._capture import CaptureSettings
-from temporal_state.temporal._events import Keys
+from temporal_state.temporal._events import Event
 from temporal_state.temporal._lineage import Lineage
 
 
@@ -36,11 +36,14 @@ class ObserverSettings:
 
 
 class Seen(NamedTuple):
-    """One activation, what the workflow answered, and what its code had noted by then."""
+    """One activation, what the workflow answered, and what its code had noted by then.
+
+    The commands themselves are there if one of them is to be told something.
+    """
 
     act: WorkflowActivation
+    events: Sequence[Event | None]
     commands: Sequence[WorkflowCommand]
-    keys: Keys
     lineage: Lineage
     time: datetime
     progress: Json | None

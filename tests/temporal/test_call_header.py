@@ -13,6 +13,7 @@ from temporal_state import StateBackend
 from temporal_state.documents import dumps, loads
 from temporal_state.runs import Source, digest, step_key
 from temporal_state.temporal._call_header import CallHeader, CallHeaders, moment_of
+from temporal_state.temporal._call_header import micros_since_1970 as micros
 from temporal_state.temporal._lineage import Lineage
 from temporal_state.temporal._recording import RecordingLane
 from temporal_state.temporal._wire import is_plain
@@ -36,7 +37,7 @@ def written(info=None, lineage=None, *, recorded=True, part=0, since=None):
     """Return the header of a call."""
     payload = Payload()
     headers = CallHeaders(info or Info(), lineage or Lineage(), recorded=recorded)
-    headers.write(payload, CONTENT, part, NOW, since)
+    headers.write(payload, CONTENT, part, micros(NOW), 0 if since is None else micros(since))
     return payload
 
 

@@ -11,7 +11,7 @@ from temporal_state import NotRecordedError, StateBackend
 from temporal_state.documents import to_text
 from temporal_state.runs import ChainRef, Patch, RunRef, Source
 from temporal_state.temporal._call import ActivityCall
-from temporal_state.temporal._call_header import CallHeader, CallHeaders
+from temporal_state.temporal._call_header import CallHeader, CallHeaders, micros_since_1970
 from temporal_state.temporal._lineage import Lineage
 from temporal_state.temporal._recording import RecordingLane
 from temporal_state.temporal._reuse import Reuse
@@ -39,7 +39,7 @@ async def joined(backend, lineage):
     """Return whose document an activity of such a run works on."""
     headers = CallHeaders(ChildInfo(), lineage, recorded=True)
     payload = Payload()
-    headers.write(payload, "content", 0, NOON)
+    headers.write(payload, "content", 0, micros_since_1970(NOON))
     header = CallHeader.from_payload(payload)
     call = ActivityCall(backend, INFO, header, 1000)
     await Reuse(backend.runs, RecordingLane(backend.runs, None))._join(call)
