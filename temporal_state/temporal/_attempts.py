@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
@@ -117,15 +118,15 @@ class Attempt:
         recorder.announce(self)
 
     def _known(self) -> Json:
-        status, ended = self._status, self._ended
+        call, status, ended = self.call, self._status, self._ended
+        header, begun = call.header, call.begun()
         known = {
-            "attempt": self.call.info.attempt,
-            "started": self._started(),
+            "attempt": call.info.attempt,
+            "started": to_text(begun),
             "worker": self.lane.worker,
             "status": status,
             **self._said,
         }
-        header = self.call.header
         if header is not None and header.part:
             known["part"] = header.part
         if self.never_reused:
@@ -133,11 +134,8 @@ class Attempt:
         if self.trace is not None:
             known["trace"] = self.trace
         if ended is not None and status != "started":
-            known["ended"] = to_text(self.call.at(ended))
+            known["ended"] = to_text(begun + timedelta(seconds=ended - call.started))
         return known
-
-    def _started(self) -> str:
-        return to_text(self.call.begun())
 
     def _is_standalone(self) -> bool:
         return self.call.info.workflow_id is None
@@ -167,7 +165,7 @@ class Attempt:
         """Return the id of a span that the code begins, numbered from 1."""
         # A local activity that is run again begins with attempt 1, at another time.
         attempt = self.call.info.attempt
-        return SpanIds(self.ref.run_id).own(self.key, attempt, self._started(), number)
+        return SpanIds(self.ref.run_id).own(self.key, attempt, to_text(self.call.begun()), number)
 
     def beat(self, details: tuple[Any, ...]) -> None:
         """Tell what the activity reported to Temporal, at most twice a second; never raise."""

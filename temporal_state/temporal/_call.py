@@ -127,11 +127,7 @@ class ActivityCall:
 
     def now(self) -> datetime:
         """Return the present time by Temporal's clock."""
-        return self.at(time.monotonic())
-
-    def at(self, monotonic: float) -> datetime:
-        """Return what Temporal's clock showed at a time of this process's own clock."""
-        return self.begun() + timedelta(seconds=monotonic - self.started)
+        return self.begun() + timedelta(seconds=time.monotonic() - self.started)
 
     def is_out_of_time(self) -> bool:
         """Return whether another attempt would start after the time for all attempts.

@@ -38,7 +38,7 @@ NAP = 0.05
 LONG_QUEUE = 256
 MERGED_AT_ONCE = 8  # about a millisecond; a busy worker may give the interpreter back much later
 WRITE_TIMEOUT = timedelta(seconds=10)
-SHARE = 0.01
+SHARE = 0.004
 """Of a processor, for this thread; the store's threads take about as much again. Most of a flush is
 the same whatever there is to write, so fewer of them are less work, and what a busy worker lacks is
 the processor. A record may be further behind then, but not much."""
@@ -240,16 +240,15 @@ class Recorder(Intake):
 
     def _take(self, source: Source) -> None:
         ref = source.ref
-        patch = self._pending.get(ref)
-        if patch is None:
-            patch = Patch(ref)
+        pending = self._pending.get(ref)
+        patch = Patch(ref) if pending is None else pending
         merged, whole = source.add_to(patch)
         if merged:
             self._backlog.release(merged)
-        if len(patch):
+        if pending is None and len(patch):
             self._pending[ref] = patch
-            if whole:
-                self._whole.add(ref)
+        if whole:
+            self._whole.add(ref)
 
     async def _write(self, ref: RunRef) -> bool:
         patch = self._pending.pop(ref)
