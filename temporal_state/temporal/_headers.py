@@ -28,6 +28,21 @@ class HeaderWriter:
         asks: Whether a command of that completion is to be told what only the follower knows.
     """
 
+    __slots__ = (
+        "_backing_off",
+        "_calls",
+        "_headers",
+        "_info",
+        "_local",
+        "_now",
+        "_on_retry",
+        "_recorded",
+        "_reset",
+        "asks",
+        "calls",
+        "lineage",
+    )
+
     def __init__(self, info: Info, *, recorded: bool, on_retry: bool = False) -> None:
         self.calls: list[Scheduled] = []
         self.lineage = NOTHING_TOLD
@@ -47,6 +62,15 @@ class HeaderWriter:
             start = act.jobs[0].initialize_workflow
             former = attempt_before(start, self._info) if self._on_retry else None
             self.lineage = Lineage.of(start, former)
+
+    def get_lineage(self) -> Lineage:
+        """Return what the run was told when it started."""
+        return self.lineage
+
+    def take_calls(self) -> list[Scheduled]:
+        """Return the calls, and keep them no longer."""
+        calls, self.calls = self.calls, []
+        return calls
 
     def write(self, act: WorkflowActivation, completion: WorkflowActivationCompletion) -> None:
         """Write a header into each activity that the workflow has just scheduled."""

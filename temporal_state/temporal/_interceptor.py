@@ -136,8 +136,10 @@ class _WorkflowInbound(WorkflowInboundInterceptor):
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
         self._run.attach()
-        with as_application_errors():
+        try:
             return await super().execute_workflow(input)
+        except StateError as error:
+            raise to_application_error(error) from error
 
     async def handle_signal(self, input: HandleSignalInput) -> None:
         self._run.attach()

@@ -62,7 +62,7 @@ class Lineage:
             former: The attempt before, if this is a workflow retry that takes over from it.
         """
         if HEADER not in start.headers:
-            return cls(former)
+            return NOTHING_TOLD if former is None else cls(former)
         try:
             told = cls.from_payload(start.headers[HEADER])
         except Exception:

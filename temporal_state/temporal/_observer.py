@@ -58,7 +58,7 @@ class Observer:
     settings: ObserverSettings
     intake: Intake
     untold: Untold = field(init=False)
-    _patch: Patch = field(init=False)
+    _patch: Patch | None = None
     """What was seen since something was told: of a replay all, so there it waits for its end."""
     _has_replayed: bool = False
     _has_news: bool = False
@@ -67,11 +67,10 @@ class Observer:
     _open: dict[Place, tuple[int, str, str | None]] = field(default_factory=dict)
     _lineage: Lineage = field(default_factory=Lineage)
     _trace: Json | None = None
-    _pauses: Pauses = field(default_factory=Pauses)
+    _pauses: Pauses | None = None
     _counts: dict[str, int] = field(default_factory=dict)
     _closed: int = 0
     _end: Json = field(default_factory=dict)
-    _fixed: Json = field(default_factory=dict)
     _said: Json = field(default_factory=dict)
     _clock: int = 0
     _complete: int = 0
@@ -85,32 +84,23 @@ class Observer:
         info = self.info
         ref = RunRef(info.namespace, info.workflow_id, info.run_id, info.workflow_start_time)
         self.untold = Untold(ref, self.intake, self._header)
-        self._patch = Patch(ref)
 
     def look_at(self, seen: Seen) -> None:
         """Take in what was seen next; a command that asks to be told something is told."""
         act, patch = seen.act, self._patch
+        if patch is None:
+            patch = self._patch = Patch(self.untold.ref)
         first = act.jobs[0]
         # Later than what was seen before, also if the clock was set back: it puts them in order.
         self._seen = seen.time if seen.time > self._seen else self._seen + INSTANT
         self._lineage = seen.lineage
         if first.HasField("remove_from_cache"):
-            self._see_eviction(first.remove_from_cache.reason)
+            self._see_eviction(first.remove_from_cache.reason, patch)
             return
         self._see_time(act)
         if first.HasField("initialize_workflow"):
             self._see_start(first.initialize_workflow, patch)
-        for job in act.jobs:
-            closed = of_job(job)
-            if closed is not None:
-                self._see_closed(closed, patch)
-        self._see_notes(seen)
-        for index, event in enumerate(seen.events):
-            self._see_command(event, patch)
-            if seen.commands and isinstance(event, Scheduled) and event.name == CHECKPOINT:
-                self._tell_checkpoint(seen.commands[index])
-        for number in self._pauses.given_up():
-            self._close(number, {"status": "cancelled"}, patch)
+        self._see_steps(seen, patch)
         self._see_checkpoint(patch)
         if self._end.get("status") == "continued_as_new":
             self._tell_continued(seen.commands)
@@ -120,12 +110,26 @@ class Observer:
         else:
             self._has_news = True
 
+    def _see_steps(self, seen: Seen, patch: Patch) -> None:
+        for job in seen.act.jobs:
+            closed = of_job(job)
+            if closed is not None:
+                self._see_closed(closed, patch)
+        self._see_notes(seen)
+        for index, event in enumerate(seen.events):
+            self._see_command(event, patch)
+            if seen.commands and isinstance(event, Scheduled) and event.name == CHECKPOINT:
+                self._tell_checkpoint(seen.commands[index])
+        if self._pauses is not None:
+            for number in self._pauses.given_up():
+                self._close(number, {"status": "cancelled"}, patch)
+
     def tell(self) -> None:
         """Have what was looked at wait to be written; of a replay nothing before its end."""
-        if not self._has_news:
-            return
         patch, whole = self._patch, self._has_replayed
-        self._patch = Patch(patch.ref)
+        if patch is None or not self._has_news:
+            return
+        self._patch = None
         self._has_news = self._has_replayed = False
         if not self.untold.add(patch, whole=whole):
             drop_values(Patch(patch.ref, self._end))
@@ -160,7 +164,7 @@ class Observer:
                 told = self._lineage.of_continued(self._checkpoints)
                 headers[HEADER].CopyFrom(told.to_payload())
 
-    def _see_eviction(self, reason: int) -> None:
+    def _see_eviction(self, reason: int, patch: Patch) -> None:
         if not self._end or (self._has_replayed and not self._has_news):
             return
         if reason in REFUSED:
@@ -169,7 +173,7 @@ class Observer:
             self._end = {**self._end, "confirmed": True}
         else:
             return
-        self._patch.final = self._has_news = True
+        patch.final = self._has_news = True
 
     def _see_start(self, start: InitializeWorkflow, patch: Patch) -> None:
         settings = self.settings.capture
@@ -193,7 +197,7 @@ class Observer:
             self._end = {"ended": self._now_text, **self._outcome(event, patch)}
 
     def _see_scheduled(self, event: Scheduled, patch: Patch) -> None:
-        number = self._pauses.end(event)
+        number = None if self._pauses is None else self._pauses.end(event)
         if number is None:
             self._steps += 1
             number = self._steps
@@ -220,9 +224,11 @@ class Observer:
         if number == 0:
             return
         if event.pause is not None:
+            self._pauses = self._pauses or Pauses()
             self._pauses.begin(event.pause, key, number)
             return
-        self._pauses.closed(event)
+        if self._pauses is not None:
+            self._pauses.closed(event)
         if name == CHECKPOINT and event.status == "completed":
             made = (object_in(event.result) or {}).get("number", 0)
             self._checkpoints = max(self._checkpoints, int(made))
@@ -281,11 +287,10 @@ class Observer:
 
     def _header(self) -> Json:
         """Return what is known of the run by now."""
-        if not self._fixed:
-            lineage = self._lineage.to_json()
-            self._fixed = {**fixed_header(self.info), **lineage, "worker": self.settings.worker}
         return {
-            **self._fixed,
+            **fixed_header(self.info),
+            **self._lineage.to_json(),
+            "worker": self.settings.worker,
             "trace": self._trace,
             "updated": self._now_text,
             "seen": to_text(self._seen),

@@ -125,6 +125,7 @@ class RecordingLane(Intake):
         self._users = 0
         self._lock = threading.Lock()
         self._converter = DataConverter.default
+        self._settings: ObserverSettings | None = None
         self.worker = ""
 
     def records(self, workflow_type: str, workflow_class: type | None = None) -> bool:
@@ -137,13 +138,15 @@ class RecordingLane(Intake):
         """Return a follower for a new run in the cache, unless it is not recorded."""
         if self.recording is None or not self.records(det.info.workflow_type, det.defn.cls):
             return None
-        settings = ObserverSettings(
-            self.capture,
-            self.recording.checkpoint_every,
-            self.recording.checkpoint_interval,
-            self.worker,
-            self.recording.reuse_on_retry,
-        )
+        settings = self._settings
+        if settings is None or settings.worker != self.worker:
+            settings = self._settings = ObserverSettings(
+                self.capture,
+                self.recording.checkpoint_every,
+                self.recording.checkpoint_interval,
+                self.worker,
+                self.recording.reuse_on_retry,
+            )
         # Not this lane: what is taken last is taken when it has no recorder any longer.
         intake = self.recorder or Nowhere()
         return Follower(Observer(det.info, settings, intake), intake)

@@ -6,7 +6,7 @@ code of a run shares (main routine, handlers, tasks) and that no other run can r
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -46,7 +46,14 @@ class WorkflowRun:
     """One run in this worker's cache; rebuilt by replay when it was evicted."""
 
     settings: WorkflowSettings
-    budget: MarkerBudget = field(default_factory=MarkerBudget)
+    _budget: MarkerBudget | None = None
+
+    @property
+    def budget(self) -> MarkerBudget:
+        """The bytes that its local activities have returned."""
+        if self._budget is None:
+            self._budget = MarkerBudget()
+        return self._budget
 
     def attach(self) -> None:
         """Make this the current run for all code on the running event loop."""

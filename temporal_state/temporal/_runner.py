@@ -128,9 +128,8 @@ def _followed(
     on_retry = follower is not None and follower.observer.settings.on_retry
     headers = HeaderWriter(det.info, recorded=follower is not None, on_retry=on_retry)
     functions: dict[str, Callable[..., Any]] = {**det.extern_functions}
-    functions[LINEAGE] = lambda: headers.lineage
+    functions[LINEAGE] = headers.get_lineage
     if follower is not None:
-        notes = follower.notes
-        functions[NOTES] = lambda: notes
+        functions[NOTES] = follower.get_notes
     det = replace(det, extern_functions=functions)
     return _FollowedInstance(create(det), headers, follower)

@@ -6,7 +6,7 @@ in it before the next write.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -78,12 +78,8 @@ class Untold:
     ref: RunRef
     intake: Intake
     header: Callable[[], Json]
-    _patch: Patch = field(init=False)
+    _patch: Patch | None = None
     _whole: bool = False
-    _waits: bool = False
-
-    def __post_init__(self) -> None:
-        self._patch = Patch(self.ref)
 
     def add(self, patch: Patch, *, whole: bool) -> bool:
         """Take in what was seen; return whether its values were, too.
@@ -92,25 +88,29 @@ class Untold:
             patch: Its header has only what is said once; its bytes are those of its values.
             whole: Whether it is all that is known since the run's start.
         """
-        steps = self._patch.steps
-        changes = sum(number not in steps for number in patch.steps) + (not self._waits)
+        known = self._patch
+        steps = {} if known is None else known.steps
+        changes = sum(number not in steps for number in patch.steps) + (known is None)
         room = self.intake.admit(self.ref, changes, patch.bytes, final=patch.final)
         if room is Room.NONE:
             return False
         if room is Room.WITHOUT_VALUES:
             drop_values(patch)
             patch.bytes = 0
-        self._patch.add(patch)
+        if known is None:
+            self._patch = patch
+        else:
+            known.add(patch)
         self._whole |= whole
-        self._waits = True
         return room is Room.FOR_ALL
 
     def take(self) -> tuple[Patch, bool]:
         """Return what was taken in since this was last asked, and whether that is all there is."""
-        patch, whole, waits = self._patch, self._whole, self._waits
-        self._patch, self._whole, self._waits = Patch(self.ref), False, False
-        if waits:
-            patch.header = self._header_with(patch.header or {})
+        patch, whole = self._patch, self._whole
+        if patch is None:
+            return Patch(self.ref), False
+        self._patch, self._whole = None, False
+        patch.header = self._header_with(patch.header or {})
         return patch, whole
 
     def _header_with(self, said_once: Json) -> Json | None:
