@@ -31,10 +31,13 @@ class CallHeader:
         lineage: Where the run comes from.
         recorded: Whether the run is recorded.
         part: In which part of the run's record its attempts are kept.
+        started: When the run started, in microseconds since 1970: it tells where its record lies.
+            0 if that was not told.
     """
 
     original: str
     content: str
+    started: int
     lineage: Lineage
     recorded: bool
     part: int
@@ -44,14 +47,13 @@ class CallHeader:
     def from_payload(cls, payload: Payload) -> "CallHeader":
         """Return the header that `CallHeaders` wrote; raise whatever says that it is another."""
         told = loads(payload.data)
-        original, content = told["original"], told["content"]
-        times = told["now"], told.get("started", 0)
-        if not (type(original) is type(content) is str and type(times[0]) is type(times[1]) is int):
+        original, content, started = told["original"], told["content"], told.get("started", 0)
+        if not (
+            type(original) is type(content) is str and type(told["now"]) is type(started) is int
+        ):
             raise TypeError(f"{payload.data[:200]!r} is no header of a call")
-        lineage = Lineage.from_json(told)
-        return cls(
-            original, content, lineage, told.get("recorded", True), told.get("part", 0), told
-        )
+        recorded, part = told.get("recorded", True), told.get("part", 0)
+        return cls(original, content, started, Lineage.from_json(told), recorded, part, told)
 
     @property
     def chain(self) -> str:
@@ -67,14 +69,6 @@ class CallHeader:
     def now(self) -> datetime:
         """The workflow's time when it made the call."""
         return moment_of(self._told["now"])
-
-    @property
-    def started(self) -> int:
-        """When the run started, in microseconds since 1970: it tells where its record lies.
-
-        0 if that was not told.
-        """
-        return int(self._told.get("started", 0))
 
     @property
     def since(self) -> datetime | None:

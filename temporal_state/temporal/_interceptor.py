@@ -76,7 +76,7 @@ class _ActivityInbound(ActivityInboundInterceptor):
         self._attempt: Attempt | None = None
 
     def init(self, outbound: ActivityOutboundInterceptor) -> None:
-        super().init(_ActivityOutbound(outbound, self))
+        self.next.init(_ActivityOutbound(outbound, self))
 
     def beat(self, details: tuple[Any, ...]) -> None:
         if self._attempt is not None:

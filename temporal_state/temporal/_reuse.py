@@ -47,6 +47,7 @@ class Reuse:
         self._runs = runs
         self._lane = lane
         self._takeover = Takeover(runs)
+        self._acknowledges = lane.recording is not None and lane.recording.before_ack is not False
         self._running: set[asyncio.Future[Any]] = set()
 
     async def find(
@@ -196,7 +197,8 @@ class Reuse:
 
     def _is_acknowledged(self, call: ActivityCall, function: Callable[..., Any]) -> bool:
         name = call.info.activity_type
-        if not (getattr(function, BEFORE_ACK, False) or self._lane.acknowledges(name)):
+        chosen = self._acknowledges and self._lane.acknowledges(name)
+        if not (chosen or getattr(function, BEFORE_ACK, False)):
             return False
         # Our own leave tokens, which say the same.
         return self._lane.capture.keeps("result") and not name.startswith(ACTIVITY_PREFIX)

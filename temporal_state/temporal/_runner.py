@@ -40,12 +40,17 @@ class _FollowedInstance(WorkflowInstance):
         self._inner = inner
         self._headers = headers
         self._follower = follower
+        self._begun = False
+        # Asked for six times a step, so it is not asked for here in between.
+        vars(self).update(get_serialization_context=inner.get_serialization_context)
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
-        try:
-            self._headers.begin(act)
-        except Exception:
-            log.exception("run %s does not know which run it takes over from", act.run_id)
+        if not self._begun:
+            self._begun = True
+            try:
+                self._headers.begin(act)
+            except Exception:
+                log.exception("run %s does not know which run it takes over from", act.run_id)
         completion = self._inner.activate(act)
         try:
             self._headers.write(act, completion)
