@@ -23,11 +23,11 @@ from temporalio.workflow import ActivityHandle
 
 from benchmarks.storage import Raw
 
-HEADER = Payload(metadata={"encoding": b"json/plain"}, data=b'"%s"' % (b"x" * 200))
+HEADER = Payload(data=b"1")
 
 
 def bare(_root: str) -> SimplePlugin:
-    """Return a plugin that writes a header into each call, looks for it, and does nothing else."""
+    """Return a plugin that gives each call a header of one byte, and passes on all else."""
     return SimplePlugin("bare", interceptors=[_Bare()])
 
 
@@ -67,7 +67,6 @@ class _Bare(Interceptor):
 
 class _Activity(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        assert "bare" in input.headers
         return await self.next.execute_activity(input)
 
 

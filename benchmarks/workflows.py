@@ -105,9 +105,10 @@ async def rows(*, short: bool) -> AsyncIterator[Row]:
             yield await Compared(case, short, rounds).row(
                 client, StatePlugin, case.name, NEAR_ONE, LIMITS[case]
             )
-        yield await Compared(LOCAL, short, few).row(
-            client, bare, f"{LOCAL.name}, a bare interceptor instead", None
-        )
+        for case in (ONE, MANY, LOCAL):
+            yield await Compared(case, short, rounds).row(
+                client, bare, f"{case.name}, limit: a header of one byte for each", None
+            )
         before_ack = Recording(before_ack=True)
         for case in (ONE, MANY, LOCAL):
             yield await Compared(case, short, few).row(
@@ -122,7 +123,7 @@ async def rows(*, short: bool) -> AsyncIterator[Row]:
                 client, saving, f"{case.name}, limit: a raw durable put for each", None
             )
         for name, fault in FAULTS.items():
-            yield await Compared(HALF, short, few).row(
+            yield await Compared(HALF, short, rounds).row(
                 client,
                 lambda _, fault=fault: broken(fault),
                 f"{HALF.name}, on a store that {name}",
