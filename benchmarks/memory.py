@@ -50,6 +50,12 @@ TRIED = (
     "that is still on its way when its workflow task fails would be told of another call, and its "
     "change be lost"
 )
+FIXED = (
+    "tried for what a run takes whatever its steps: no empty deque; patches, pauses and budget if "
+    "there is something for them; nothing kept that can be asked for again (what Python keeps of "
+    "a run of five steps: from 10.1 to 6.9 KB, with 100 in flight; some 2 KB of it are caches that "
+    "do not grow with the runs)"
+)
 SOON = timedelta(minutes=2)  # also for a workflow task, which a busy machine should not repeat
 
 
@@ -121,7 +127,7 @@ async def rows(*, short: bool) -> AsyncIterator[Row]:
         [late / 1000],
         "KB more",
         f"{number((late - many * header) / 1000)} KB without the least that {many} headers take; "
-        f"with {few} steps each it is {number(early / 1000)} KB more in all",
+        f"with {few} steps each it is {number(early / 1000)} KB more in all; {FIXED}",
     )
     yield Row(
         f"memory per further step, from {few} to {many}",

@@ -76,16 +76,18 @@ MANY = Case("50 workflows at once, of 10 activities", 50, 10)
 LOCAL = Case("local activities only, 1,000 in one workflow", 1, 1000, local=True)
 HALF = Case("one sequential workflow of 100 activities", 1, 100)
 LIMITS = {
-    ONE: "a header alone costs nothing that shows here (see the bare interceptor below). What is "
-    "left is to take in what passes (30 us in a loop of nothing else, some three times that "
-    "between the SDK's own work), to look at it and merge it, and to write it. Tried: all but the "
-    "taking in on another thread (from 135 us to 30), a source that is asked instead of telling, "
-    "half the header, fewer writes while much happens (recorder and store from 0.53 to 0.38 ms)",
+    ONE: "a header alone costs nothing that shows here (see the limit below). What is left is to "
+    "take in what passes (26 us in a loop of nothing else, some three times that between the SDK's "
+    "own work), to look at it and merge it (37 us in such a loop), and to write it. Tried: all but "
+    "the taking in on another thread (from 135 us to 30), a source that is asked instead of "
+    "telling, half the header, no copy of what the workflow answers, no message and no patch for "
+    "each value and attempt (the two loops from 95 to 63 us), fewer writes while much happens "
+    "(recorder and store from 0.51 to 0.26 ms)",
     MANY: "both processors are busy, one of them with the server, so every write of a record is "
     "time that a workflow does not get; fewer writes are what helps (up to 3 s apart). Tried: one "
     "flush of the file system for all records of a write (store from 0.69 to 0.34 ms a step)",
     LOCAL: "3 % of a local activity would be a tenth of a millisecond for all that is said above "
-    "of regular ones; beside it is what any interceptor costs that writes one header",
+    "of regular ones; the limit below is what any interceptor costs that writes one header",
 }
 ACKNOWLEDGED = (
     "each result is flushed twice (file and name) before Temporal learns of it, and two changes of "

@@ -149,6 +149,21 @@ def test_what_the_code_says_is_kept_as_it_was_then():
     assert header["metadata_at"]["a"] == header["metadata_at"]["b"]
 
 
+def test_what_the_code_says_later_is_not_taken_for_what_it_said_before():
+    run = Run()
+    run.step()
+    run.follower.notes.annotate({"a": 1})
+    assert run.follower.take()[0].header.get("metadata") is None
+
+
+def test_all_checkpoints_that_are_due_between_two_writes_are_made():
+    run = Run()
+    for _ in range(35):
+        run.step()
+    checkpoints = run.follower.take()[0].header["checkpoints"]
+    assert [(one["number"], one["step"]) for one in checkpoints] == [(1, 10), (2, 20), (3, 30)]
+
+
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_run_that_cannot_be_followed_is_followed_no_further(asked, monkeypatch):
     run = Run()
