@@ -1,12 +1,13 @@
 """From the JSON of records to what readers get."""
 
+from dataclasses import fields, make_dataclass
 from datetime import timedelta
 from typing import Any
 
 from temporal_state.documents import from_text
 from temporal_state.runs._hand import view
 from temporal_state.runs._merge import Json
-from temporal_state.runs._objects import decoding
+from temporal_state.runs._objects import BROKEN, damaged, decoding
 from temporal_state.runs._records import (
     Checkpoint,
     Failure,
@@ -32,52 +33,66 @@ def to_run(record: Json, key: str | None = None) -> Run:
     Raises:
         DamagedObjectError: It lacks what every record has.
     """
-
-    def name() -> str:
-        run = f"of run {record.get('run_id')!r} of {record.get('workflow_id')!r}"
-        return f"the record {key or run}"
-
-    with decoding(name):
+    try:
         return _to_run(view(record))
+    except BROKEN as error:  # lists have many runs, and `decoding` takes longer
+        run = f"of run {record.get('run_id')!r} of {record.get('workflow_id')!r}"
+        raise damaged(f"the record {key or run}", error) from error
+
+
+def _freeze(draft: object) -> None:
+    draft.__class__ = Run
+
+
+_Draft: type[Run] = make_dataclass(
+    "_Draft",
+    [field.name for field in fields(Run)],
+    namespace={"__post_init__": _freeze},
+    slots=True,
+    eq=False,
+    repr=False,
+)
+"""Makes a `Run` in a third of the time: a frozen class sets each of its fields by a call, so this
+one is alike but not frozen until it has them. By name they would take twice as long again."""
 
 
 def _to_run(record: Json) -> Run:
-    return Run(
-        kind=record["kind"],
-        namespace=record["namespace"],
-        workflow_id=record["workflow_id"],
-        run_id=record["run_id"],
-        workflow_type=record["workflow_type"],
-        task_queue=record["task_queue"],
-        status=record["status"],
-        confirmed=record["confirmed"],
-        attempt=record["attempt"],
-        started=from_text(record["started"]),
-        ended=time_of(record["ended"]),
-        updated=from_text(record["updated"]),
-        clock=record["clock"],
-        progress=to_progress(record.get("progress")),
-        steps=record["step_count"],
-        counts=record["counts"],
-        open=record["open"],
-        input=[to_value(value) for value in record.get("input") or []],
-        result=optional_value(record.get("result")),
-        error=to_failure(record.get("error")),
-        parent=record.get("parent"),
-        chain=record["chain"],
-        original=record["original"],
-        continued_from=record.get("continued_from"),
-        cron=record.get("cron"),
-        worker=record["worker"],
-        lost=record["lost"],
-        start=_to_start(record.get("start")),
-        resumed_from=source_from(record.get("source")),
-        home=home_from(record.get("home")),
-        metadata=record.get("metadata") or {},
-        trace=_to_trace(record.get("trace")),
-        trace_root=record.get("trace_root"),
-        paused=record["clock"] <= record.get("paused_at", -1),
-        known_to_temporal=record["clock"] > record.get("unknown_at", -1),
+    return _Draft(
+        record["kind"],
+        record["namespace"],
+        record["workflow_id"],
+        record["run_id"],
+        record["workflow_type"],
+        record["task_queue"],
+        record["status"],
+        record["confirmed"],
+        record["attempt"],
+        from_text(record["started"]),
+        time_of(record["ended"]),
+        from_text(record["updated"]),
+        record["clock"],
+        to_progress(record.get("progress")),
+        record["step_count"],
+        record["counts"],
+        record["open"],
+        [to_value(value) for value in record.get("input") or []],
+        optional_value(record.get("result")),
+        to_failure(record.get("error")),
+        record.get("parent"),
+        record["chain"],
+        record["original"],
+        record.get("continued_from"),
+        record.get("cron"),
+        record["worker"],
+        record["lost"],
+        _to_start(record.get("start")),
+        source_from(record.get("source")),
+        home_from(record.get("home")),
+        record.get("metadata") or {},
+        _to_trace(record.get("trace")),
+        record.get("trace_root"),
+        record["clock"] <= record.get("paused_at", -1),
+        record["clock"] > record.get("unknown_at", -1),
     )
 
 

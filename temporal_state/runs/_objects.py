@@ -17,6 +17,8 @@ from temporal_state.storage import missing_transform
 SCHEMA = 1
 PAGE = 1000
 AT_ONCE = 16
+BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+"""What is raised where an object lacks what all of its kind have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,11 @@ class Objects:
         return await self.engine.in_time(self.engine.store.delete(key), f"deleting {key}")
 
 
-def decoding(what: str | Callable[[], str]) -> AbstractContextManager[None]:
+def decoding(what: str) -> AbstractContextManager[None]:
     """Say of an object that lacks what all of its kind have that it is damaged.
 
     Args:
-        what: Its name, or what returns it: of a list nearly none is asked for its own.
+        what: Its name.
 
     Raises:
         DamagedObjectError: The block could not make out what it needs.
@@ -99,15 +101,19 @@ def decoding(what: str | Callable[[], str]) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Decoding(AbstractContextManager[None]):
-    what: str | Callable[[], str]
+    what: str
 
     def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
-        if isinstance(error, KeyError | TypeError | ValueError | AttributeError | IndexError):
-            what = self.what if isinstance(self.what, str) else self.what()
-            raise DamagedObjectError(
-                f"{what} is damaged ({type(error).__name__}: {error}); move it away, or restore it "
-                "from a backup"
-            ) from error
+        if isinstance(error, BROKEN):
+            raise damaged(self.what, error) from error
+
+
+def damaged(what: str, error: Exception) -> DamagedObjectError:
+    """Return what is said of an object in which something has not been found as it must be."""
+    return DamagedObjectError(
+        f"{what} is damaged ({type(error).__name__}: {error}); move it away, or restore it from a "
+        "backup"
+    )
 
 
 def load(key: str, data: bytes) -> Json:

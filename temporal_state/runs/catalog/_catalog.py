@@ -70,6 +70,7 @@ class Catalog:
         self._building = WeakKeyDictionary()
         self._known: Standing | None = None
         self._looking = False
+        self._present = self._follower()
         self._refreshed = Joined(self._follow)
 
     async def ask(self, question: Callable[[Link], T]) -> T:
@@ -101,7 +102,7 @@ class Catalog:
             return False
         self._looking = True
         try:
-            quiet = await self._follower().has_nothing_after(known)
+            quiet = await self._present.has_nothing_after(known)
         finally:
             self._looking = False
         if not quiet and self._known is known:
@@ -128,10 +129,10 @@ class Catalog:
 
     async def _follow(self) -> None:
         """Bring the catalog up to date, unless it is known to be."""
-        if self._known is not None and await self._follower().has_nothing_after(self._known):
+        if self._known is not None and await self._present.has_nothing_after(self._known):
             return
         self._known, known = None, await self._call(standing)
-        idle = await self._follower().follow(known)
+        idle = await self._present.follow(known)
         if idle and known.name:
             self._known = known
 
@@ -203,9 +204,11 @@ class Catalog:
             raise
 
     def _asked(self, question: Callable[[Link], T], known: Standing | None, link: Link) -> T:
+        answer = question(link)
+        # Looked at last: one that was put in its place before would have a name of its own by now.
         if known is not None and name_of(link) != known.name:
             raise CatalogReplacedError("another process has put one in its place")
-        return question(link)
+        return answer
 
     def _publish(self, fresh: Link) -> None:
         self._release()

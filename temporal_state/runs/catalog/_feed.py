@@ -16,7 +16,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary
 
 from temporal_state.documents import Engine, Layout, dumps, from_text, to_text
 from temporal_state.errors import ConflictError, InvalidNameError, InvalidValueError
-from temporal_state.runs._objects import SCHEMA, Objects, decoding
+from temporal_state.runs._objects import AT_ONCE, SCHEMA, Objects, decoding
 from temporal_state.runs._refs import RunLayout, RunRef
 
 log = logging.getLogger("temporal_state")
@@ -187,13 +187,36 @@ class Feed:
         """Return the names that were taken at or after a minute, see `minute`."""
         found: list[str] = []
         start = f"{self._prefix}{after}"
-        while keys := await self._objects.page(self._prefix, start, 1):
-            name = keys[0].removeprefix(self._prefix).partition("/")[0]
-            if not name[:1].isdigit():
-                break
+        while name := await self._next(start):
             found.append(name)
             start = f"{self._prefix}{name}/~"
         return found
+
+    async def has_nothing_after(self, after: str, taken: Mapping[str, int]) -> bool:
+        """Return whether no entry is there but those that were taken in.
+
+        Each look is for the first key behind a writer's last one that was taken in, which should be
+        the next writer's first: so together they see whatever else there is.
+
+        Args:
+            after: Only writers whose names were taken at or after this minute.
+            taken: The last entry of each of those that was taken in.
+        """
+        known = sorted(taken, key=lambda name: f"{name}/")
+        if await self._next(f"{self._prefix}{after}") != (known[0] if known else ""):
+            return False
+        for first in range(0, len(known), AT_ONCE):
+            starts = [self.key(name, taken[name]) for name in known[first : first + AT_ONCE]]
+            found = await asyncio.gather(*map(self._next, starts))
+            if found != [*known, ""][first + 1 : first + 1 + AT_ONCE]:
+                return False
+        return True
+
+    async def _next(self, start: str) -> str:
+        """Return whose entry is the first behind a key, empty if there is none."""
+        keys = await self._objects.page(self._prefix, start, 1)
+        name = keys[0].removeprefix(self._prefix).partition("/")[0] if keys else ""
+        return name if name[:1].isdigit() else ""
 
     async def sequences(self, writer: str, after: int) -> list[int]:
         """Return the numbers of a writer's entries after one, up to the first gap."""

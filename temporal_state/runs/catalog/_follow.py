@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,7 +17,7 @@ from temporal_state.documents import Engine
 from temporal_state.errors import DamagedObjectError
 from temporal_state.runs._hand import is_recorded, view
 from temporal_state.runs._merge import Json, state_of
-from temporal_state.runs._objects import PAGE, Objects, load
+from temporal_state.runs._objects import BROKEN, PAGE, Objects, load
 from temporal_state.runs._records import CLOSED, Step
 from temporal_state.runs._refs import RUN_FILE, STEPS_PER_OBJECT, RunLayout, RunRef
 from temporal_state.runs._step_reader import steps_of
@@ -42,7 +41,6 @@ MOVE_AFTER = timedelta(minutes=5)
 """The start of what is listed moves in such steps, so that few refreshes write anything."""
 ABSENT = timedelta(hours=12)
 """A follower that was away for less need not ask what was dropped from the feed."""
-_NOT_A_RECORD = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 class Call(Protocol):
@@ -111,10 +109,7 @@ class Follower:
         now = datetime.now(UTC)
         if _is_late(known.since, now) or known.since > latest_since(now):
             return False
-        async with aclosing(self._new(known)) as new:
-            async for _ in new:
-                return False
-        return True
+        return await self.feed.has_nothing_after(known.since, known.cursors)
 
     async def _new(self, known: Standing) -> AsyncGenerator[Sequence[tuple[str, int]], None]:
         """Yield the entries that are new, those of some writers at once."""
@@ -204,7 +199,7 @@ class Follower:
             parts = await self._parts(key, record)
             size = len(found.data) + _size_beside(record, parts)
             row = await self.seal.close(row_of(key, record, _steps_told(record, parts), size))
-        except (*_NOT_A_RECORD, DamagedObjectError) as error:
+        except (*BROKEN, DamagedObjectError) as error:
             log.error("the run at %s is missing in lists, since it cannot be read: %r", key, error)  # noqa: TRY400 the stack is ours, the object is theirs
             return replace(seen, unreadable=repr(error)), {}
         return replace(seen, row=row), record

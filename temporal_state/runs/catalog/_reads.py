@@ -1,19 +1,24 @@
-"""Questions that a catalog answers by itself, each in one transaction."""
+"""Questions that a catalog answers by itself, each by one query, so of one moment."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import TypeVar
 
 from temporal_state.runs.catalog import _sql
 from temporal_state.runs.catalog._answers import Stats, StepStats
 from temporal_state.runs.catalog._link import Link
 from temporal_state.runs.catalog._rows import HOUR, LEVELS, Sums, column
-from temporal_state.runs.catalog._select import FIRST, INDEXED, LAST, Filter, Part, select
+from temporal_state.runs.catalog._select import FIRST, INDEXED, LAST, Filter, Part, Query, select
+
+T = TypeVar("T")
 
 FEW = 2000
 OF_RUNS = ("status", "type", "child")
 OF_STEPS = ("step", "step", "step")
 DAY = 24 * HOUR
+WIDEST = len(LEVELS) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +31,9 @@ class Found:
 
 def find(link: Link, wanted: Filter, part: Part) -> Found:
     """Return a page of runs."""
-    with link.reading():
-        wanted, part = _planned(link, wanted, part)
-        more = None if part.limit is None else part.limit + 1
-        rows = link.rows(*select(wanted, replace(part, limit=more)))
+    wanted, part = _planned(link, wanted, part)
+    more = None if part.limit is None else part.limit + 1
+    rows = link.rows(*select(wanted, replace(part, limit=more)))
     shown = rows[: part.limit]
     last = (shown[-1][0], shown[-1][1]) if len(rows) > len(shown) and shown else None
     return Found([bytes(header) for _, _, header in shown], last)
@@ -76,27 +80,32 @@ def _planned(link: Link, wanted: Filter, part: Part) -> tuple[Filter, Part]:
 
 def statistics(link: Link, *, namespace: str, since: int, until: int, now: int) -> Stats:
     """Return sums of the runs that started in a window, and of the last day before ``now``."""
-    with link.reading():
-        found = _sums(link, namespace, since, until)
-        last_day = _sums(link, namespace, now - DAY, LAST)
-        unreadable = link.rows(_sql.COUNT_UNREADABLE)[0][0]
-    total = _total(found, "status")
+    parts = [
+        *_of_runs(namespace, since, until),
+        *_of_late(namespace, now - DAY),
+        (_sql.COUNT_UNREADABLE, ()),
+    ]
+    found = _found(link, parts)
+    by_status, by_type = found["status"], found["type"]
+    total = Sums()
+    for sums in by_status.values():
+        total = total.plus(sums)
     return Stats(
         total=total.number,
-        by_status=_numbers(found, "status", 1),
-        by_type=_numbers(found, "type", 0),
-        last_24_hours=_numbers(last_day, "status", 1),
+        by_status=_numbers(by_status),
+        by_type=_numbers(by_type),
+        last_24_hours=_numbers(found["late"]),
         average_duration=_average(total),
         average_duration_by_type={
             name: average
-            for (grp, name, _), sums in sorted(found.items())
-            if grp == "type" and (average := _average(sums)) is not None
+            for name, sums in sorted(by_type.items())
+            if (average := _average(sums)) is not None
         },
-        background_by_status=_numbers(found, "child", 1),
+        background_by_status=_numbers(found["child"]),
         checkpoints=total.checkpoints,
         average_checkpoint_time=_mean(total.writing, total.timed),
         bytes=total.bytes,
-        unreadable=unreadable,
+        unreadable=found["unreadable"][""].number,
     )
 
 
@@ -110,65 +119,73 @@ def step_statistics(
     status: str | None,
 ) -> list[StepStats]:
     """Return sums of steps by name and status, for whole hours."""
-    with link.reading():
-        found: dict[tuple[str, str, str], Sums] = {}
-        first, end = _up(since, HOUR, down=True), _up(until, HOUR)
-        _add_tallies(link, found, namespace, OF_STEPS, first, end)
+    first, end = _up(since, HOUR, down=True), _up(until, HOUR)
+    sql, values = _united([*_of_tallies(namespace, OF_STEPS, first, end)])
+    found: dict[tuple[str, str], Sums] = {}
+    for _, step, seen, *sums in link.rows(sql, values) if sql else ():
+        _add(found, (step, seen), Sums(*sums))
     return [
         StepStats(step, seen, sums.number, _average(sums))
-        for (_, step, seen), sums in sorted(found.items())
+        for (step, seen), sums in sorted(found.items())
         if sums.number and name in {None, step} and status in {None, seen}
     ]
 
 
-def _sums(link: Link, namespace: str, since: int, until: int) -> dict[tuple[str, str, str], Sums]:
-    """Return sums by group, name and status: of whole hours from tallies, of the rest from rows."""
-    found: dict[tuple[str, str, str], Sums] = {}
-    first, end = _up(since, HOUR), _up(until, HOUR, down=True)
-    if first > end:
-        _add_rows(link, found, namespace, since, until)
-        return found
-    if since > FIRST:
-        _add_rows(link, found, namespace, since, first)
-    if until < LAST:
-        _add_rows(link, found, namespace, end, until)
-    _add_tallies(link, found, namespace, OF_RUNS, first, end)
+def _found(link: Link, parts: Sequence[Query]) -> dict[str, dict[str, Sums]]:
+    """Return sums by group, and in it by name or status, whichever the group has."""
+    found: dict[str, dict[str, Sums]] = defaultdict(dict)
+    for grp, name, status, *numbers in link.rows(*_united(parts)):
+        sums = Sums(*numbers)
+        if not grp.endswith("run"):
+            _add(found[grp], name if grp == "type" else status, sums)
+            continue
+        _add(found["status"], status, sums)
+        _add(found["type"], name, sums)
+        if grp == "child run":
+            _add(found["child"], status, sums)
     return found
 
 
-def _add_tallies(
-    link: Link,
-    found: dict[tuple[str, str, str], Sums],
-    namespace: str,
-    groups: tuple[str, str, str],
-    *window: int,
-) -> None:
+def _united(parts: Iterable[Query]) -> Query:
+    """Return one query for all, whose answer is of one moment."""
+    parts = list(parts)
+    values = [value for _, some in parts for value in some]
+    return " UNION ALL ".join(sql for sql, _ in parts), values
+
+
+def _of_runs(namespace: str, since: int, until: int) -> Iterator[Query]:
+    """Yield queries for a window: of whole hours by tallies, of the rest by rows."""
+    first, end = _up(since, HOUR), _up(until, HOUR, down=True)
+    if first > end:
+        first = end = until
+    for begun, ended in ((since, first), (end, until)):
+        if FIRST < begun < ended < LAST:
+            yield _sql.SUM_RUNS, (_sql.LIFETIME, namespace, begun, ended)
+    yield from _of_tallies(namespace, OF_RUNS, first, end)
+
+
+def _of_late(namespace: str, since: int) -> Iterator[Query]:
+    first = _up(since, HOUR)
+    yield _sql.COUNT_LATE, (namespace, since, first)
+    for piece in _pieces(_hours(first), _hours(LAST)):
+        yield _sql.LATE_TALLIES, (namespace, *piece)
+
+
+def _of_tallies(namespace: str, groups: tuple[str, str, str], *window: int) -> Iterator[Query]:
     for piece in _pieces(*map(_hours, window)):
-        for grp, name, status, *sums in link.rows(_sql.SUM_TALLIES, (namespace, *groups, *piece)):
-            _add(found, (grp, name, status), Sums(*map(int, sums)))
+        # The widest buckets are hardly ever two, so that there is nothing to sum.
+        sql = _sql.TALLIES if piece[0] == WIDEST else _sql.SUM_TALLIES
+        yield sql, (namespace, *groups, *piece)
 
 
-def _add_rows(
-    link: Link, found: dict[tuple[str, str, str], Sums], namespace: str, *window: int
-) -> None:
-    if window[0] >= window[1]:
-        return
-    where = (_sql.LIFETIME, namespace, *window)
-    for type, status, child, *numbers in link.rows(_sql.SUM_RUNS, where):
-        sums = Sums(*map(int, numbers))
-        _add(found, ("status", "", status), sums)
-        _add(found, ("type", type, ""), sums)
-        if child:
-            _add(found, ("child", "", status), sums)
-
-
-def _add(found: dict[tuple[str, str, str], Sums], key: tuple[str, str, str], sums: Sums) -> None:
-    found[key] = found.get(key, Sums()).plus(sums)
+def _add(found: dict[T, Sums], key: T, sums: Sums) -> None:
+    known = found.get(key)
+    found[key] = sums if known is None else known.plus(sums)
 
 
 def _pieces(first: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield levels and ranges of buckets that make up a range of hours, the widest possible."""
-    for level in range(len(LEVELS) - 1):
+    for level in range(WIDEST):
         factor = LEVELS[level + 1] // LEVELS[level]
         inner_first, inner_end = -(-first // factor), end // factor
         if inner_first >= inner_end:
@@ -179,7 +196,7 @@ def _pieces(first: int, end: int) -> Iterator[tuple[int, int, int]]:
             yield level, inner_end * factor, end
         first, end = inner_first, inner_end
     else:
-        level = len(LEVELS) - 1
+        level = WIDEST
     if first < end:
         yield level, first, end
 
@@ -195,20 +212,8 @@ def _up(time: int, width: int, *, down: bool = False) -> int:
     return time // width * width if down else -(-time // width) * width
 
 
-def _total(found: dict[tuple[str, str, str], Sums], group: str) -> Sums:
-    total = Sums()
-    for (grp, _, _), sums in found.items():
-        if grp == group:
-            total = total.plus(sums)
-    return total
-
-
-def _numbers(found: dict[tuple[str, str, str], Sums], group: str, part: int) -> dict[str, int]:
-    return {
-        key[1:][part]: sums.number
-        for key, sums in sorted(found.items())
-        if key[0] == group and sums.number
-    }
+def _numbers(found: dict[str, Sums]) -> dict[str, int]:
+    return {key: sums.number for key, sums in sorted(found.items()) if sums.number}
 
 
 def _average(sums: Sums) -> timedelta | None:

@@ -1,13 +1,15 @@
 """From the record of a run to its row in the catalog, and to what that row adds to the tallies.
 
 The row has a column for each question, and the run's header as readers get it, so that a page of a
-list reads no object. Sums are kept by hour, day and 32 days, so that those of any window are few.
+list reads no object. Sums are kept by hour, day, 32 days and 90 years, so that those of any window are few, and those of
+all times fewest.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import add
 from typing import Any, NamedTuple
 
 from temporal_state.documents import dumps, loads
@@ -18,7 +20,7 @@ from temporal_state.runs._records import Run, Step
 from temporal_state.runs.catalog import _sql
 
 HOUR = 3_600_000_000
-LEVELS = (HOUR, 24 * HOUR, 32 * 24 * HOUR)
+LEVELS = (HOUR, 24 * HOUR, 32 * 24 * HOUR, 1024 * 32 * 24 * HOUR)
 READABLE = 100
 UNSETTLED = "unsettled"
 """The label of a run of which Temporal may say something else; labels of metadata are lists."""
@@ -53,7 +55,7 @@ class Sums(NamedTuple):
 
     def plus(self, other: "Sums") -> "Sums":
         """Return both together."""
-        return Sums(*(a + b for a, b in zip(self, other, strict=True)))
+        return Sums(*map(add, self, other))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """From what a caller asks for to the query that finds it, through an index that has its order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 FIRST, LAST = -(2**62), 2**62
 INDEXED = ("workflow_type", "workflow_id", "parent", "chain", "kind")
 
-Query: TypeAlias = tuple[str, list[Any]]
+Query: TypeAlias = tuple[str, Sequence[Any]]
 Condition: TypeAlias = tuple[str, tuple[Any, ...]]
 
 _ENDED = (

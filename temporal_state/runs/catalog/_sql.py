@@ -5,7 +5,7 @@ however many runs there are. ``{id}``, ``{bytes}`` and ``{clustered}`` are what 
 differently.
 """
 
-SCHEMA = 3
+SCHEMA = 4
 LIFETIME = 100 * 365 * 24 * 3_600_000_000
 """Microseconds. Longer only a hand can write, who means that there is no end; it adds nothing to
 sums, which would soon be more than an integer holds."""
@@ -59,6 +59,7 @@ INDEXES = (
 
 PLANNED_FOR = ("runs", "headers", "labels", "tallies")
 GET_POSITION = "SELECT name, value FROM meta"
+GET_NAME = "SELECT value FROM meta WHERE name = 'name'"
 SET_META = (
     "INSERT INTO meta (name, value) VALUES (?, ?) "
     "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
@@ -123,21 +124,37 @@ SET_UNREADABLE = (
     "ON CONFLICT (place) DO UPDATE SET reason = excluded.reason"
 )
 DELETE_UNREADABLE = "DELETE FROM unreadable WHERE place = ?"
-COUNT_UNREADABLE = "SELECT COUNT(*) FROM unreadable"
-
-SUM_TALLIES = (
-    "SELECT grp, name, status, SUM(number), SUM(closed), SUM(micros), SUM(checkpoints), "
-    "SUM(timed), SUM(writing), SUM(bytes) FROM tallies "
-    "WHERE namespace = ? AND grp IN (?, ?, ?) AND level = ? AND bucket >= ? AND bucket < ? "
-    "GROUP BY grp, name, status"
+# What statistics are made of, each part with the same columns, so that one query finds them all.
+_SUMS = (
+    "CAST(SUM(number) AS BIGINT), CAST(SUM(closed) AS BIGINT), CAST(SUM(micros) AS BIGINT), "
+    "CAST(SUM(checkpoints) AS BIGINT), CAST(SUM(timed) AS BIGINT), CAST(SUM(writing) AS BIGINT), "
+    "CAST(SUM(bytes) AS BIGINT)"
 )
+_NO_MORE = "0, 0, 0, 0, 0, 0"
+_TALLIES = (
+    "FROM tallies WHERE namespace = ? AND grp IN (?, ?, ?) AND level = ? AND bucket >= ? "
+    "AND bucket < ?"
+)
+_STARTED = "FROM runs WHERE namespace = ? AND started >= ? AND started < ?"
+TALLIES = (
+    "SELECT grp, name, status, number, closed, micros, checkpoints, timed, writing, bytes "
+    f"{_TALLIES}"
+)
+SUM_TALLIES = f"SELECT grp, name, status, {_SUMS} {_TALLIES} GROUP BY grp, name, status"
 SUM_RUNS = (
-    "SELECT workflow_type, status, CASE WHEN parent IS NULL THEN 0 ELSE 1 END, COUNT(*), "
-    "COUNT(ended), SUM(CASE WHEN ended - started BETWEEN 0 AND ? "
-    "THEN ended - started ELSE 0 END), "
-    "SUM(checkpoints), SUM(timed), SUM(writing), SUM(bytes) FROM runs "
-    "WHERE namespace = ? AND started >= ? AND started < ? GROUP BY 1, 2, 3"
+    "SELECT CASE WHEN parent IS NULL THEN 'run' ELSE 'child run' END, workflow_type, status, "
+    "COUNT(*), COUNT(ended), CAST(SUM(CASE WHEN ended - started BETWEEN 0 AND ? "
+    "THEN ended - started ELSE 0 END) AS BIGINT), CAST(SUM(checkpoints) AS BIGINT), "
+    "CAST(SUM(timed) AS BIGINT), CAST(SUM(writing) AS BIGINT), CAST(SUM(bytes) AS BIGINT) "
+    f"{_STARTED} GROUP BY 1, 2, 3"
 )
+LATE_TALLIES = (
+    f"SELECT 'late', '', status, number, {_NO_MORE} FROM tallies WHERE namespace = ? "
+    "AND grp = 'status' AND level = ? AND bucket >= ? AND bucket < ?"
+)
+COUNT_LATE = f"SELECT 'late', '', status, COUNT(*), {_NO_MORE} {_STARTED} GROUP BY status"
+COUNT_UNREADABLE = f"SELECT 'unreadable', '', '', COUNT(*), {_NO_MORE} FROM unreadable"
+
 COUNT_LABEL = (
     "SELECT COUNT(*) FROM (SELECT 1 FROM labels WHERE namespace = ? AND label = ? LIMIT ?) AS found"
 )
