@@ -1,6 +1,7 @@
 """The catalog becomes what the objects are: across crashes, races, writers and lost entries."""
 
 import asyncio
+import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -192,6 +193,64 @@ async def test_what_was_followed_does_not_count_for_a_catalog_put_in_its_place(
         assert ids(await second.runs.list()) == ["run-1"]
         await first.runs.reindex(meanwhile)
         assert ids(await second.runs.list()) == ["run-1", "run-2"]
+
+
+async def test_a_catalog_that_is_put_in_its_place_while_it_is_asked_gives_no_answer(
+    tmp_path, clock, place
+):
+    first, second = [StateBackend.open(tmp_path, clock=clock, catalog=place) for _ in range(2)]
+    ready, go = threading.Event(), threading.Event()
+    async with first, second:
+
+        async def follow_more() -> None:
+            await told(first.runs, reference(2))
+            for _ in range(3):
+                assert ids(await second.runs.list()) == ["run-1", "run-2"]
+
+        def meanwhile(_read: int) -> None:
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(asyncio.run, follow_more()).result()
+            ready.set()
+            assert go.wait(20)
+
+        def question(link):
+            go.set()
+            replacing.result(20)
+            return link.rows("SELECT run_id FROM runs ORDER BY run_id")
+
+        await told(first.runs, reference(1))
+        assert ids(await second.runs.list()) == ["run-1"]
+        with ThreadPoolExecutor(1) as thread:
+            replacing = thread.submit(asyncio.run, first.runs.reindex(meanwhile))
+            assert await asyncio.to_thread(ready.wait, 20)
+            assert await second.runs.catalog.ask(question) == [("run-1",), ("run-2",)]
+
+
+async def test_a_quiet_feed_is_told_from_one_with_news_by_one_look_for_each_writer(monkeypatch):
+    async with StateBackend.open("memory://") as backend:
+        feed, store = backend.runs.feed, backend.store
+        names = [f"20260501t12{n:02}-{'ab' * 6}" for n in range(10, 50)]
+        for name in ["20260501t1100-old", *names]:
+            for number in (1, 2):
+                await store.put(feed.key(name, number), b"{}")
+        await store.put(f"{backend.layout.base}/feed/floor.json", b"{}")
+        taken, looks, listed = dict.fromkeys(names, 2), 0, store.list
+
+        async def counted(*args, **options):
+            nonlocal looks
+            looks += 1
+            return await listed(*args, **options)
+
+        monkeypatch.setattr(store, "list", counted)
+        assert await feed.has_nothing_after("20260501t1200", taken)
+        assert looks == len(names) + 1
+        others = [f"20260501t{minute}-{'cd' * 6}" for minute in ("1200", "1210", "1225", "1300")]
+        for new in [*((name, 3) for name in names), *((name, 1) for name in others)]:
+            await store.put(feed.key(*new), b"{}")
+            assert not await feed.has_nothing_after("20260501t1200", taken), new
+            await store.delete(feed.key(*new))
+        assert not await feed.has_nothing_after("20260501t1200", {})
+        assert await feed.has_nothing_after("20260501t1300", {})
 
 
 async def test_one_unreadable_record_hides_no_other_and_is_counted(local, caplog):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from catalog_runs import NOON, header
@@ -148,13 +149,24 @@ def test_a_list_is_what_a_scan_finds_page_by_page(found, asked, limit, offset):
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(found=records(), asked=st.lists(filters, min_size=4, max_size=12))
-def test_the_other_database_answers_alike(home, found, asked):
-    link = filled(home, found)
+@given(
+    found=records(),
+    asked=st.lists(filters, min_size=4, max_size=12),
+    moments=st.tuples(times, times, times),
+)
+def test_the_other_database_answers_alike(home, found, asked, moments):
+    link, local = filled(home, found), filled(MemoryHome(5), found)
     try:
         compare(link, found, asked, 3, 1)
+        since, until, now = map(micros_of, moments)
+        for window in ((FIRST, LAST), (since, LAST), (FIRST, until), (since, until)):
+            summed = partial(
+                statistics, namespace="default", since=window[0], until=window[1], now=now
+            )
+            assert summed(link) == summed(local)
     finally:
         home.discard(link)
+        local.close()
 
 
 def compare(link, found, asked, limit, offset) -> None:
@@ -176,8 +188,8 @@ def compare(link, found, asked, limit, offset) -> None:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(records(), records(), st.none() | times, st.none() | times)
-def test_sums_are_those_of_a_scan_after_any_changes(before, after, since, until):
+@given(records(), records(), st.none() | times, st.none() | times, times)
+def test_sums_are_those_of_a_scan_after_any_changes(before, after, since, until, asked_at):
     link = filled(MemoryHome(5), before)
     now = dict(after)
     for ref, _ in before:
@@ -206,9 +218,11 @@ def test_sums_are_those_of_a_scan_after_any_changes(before, after, since, until)
         namespace="default",
         since=FIRST if since is None else micros_of(since),
         until=LAST if until is None else micros_of(until),
-        now=micros_of(NOON),
+        now=micros_of(asked_at),
     )
     link.close()
+    a_day_ago = asked_at - timedelta(days=1)
+    assert stats.last_24_hours == Counter(r["status"] for f, r in after if f.started >= a_day_ago)
     assert stats.total == len(window)
     assert stats.by_status == Counter(r["status"] for r in window)
     assert stats.by_type == Counter(r["workflow_type"] for r in window)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from temporal_state.runs.catalog import _sql
 from temporal_state.runs.catalog._answers import Stats, StepStats
@@ -80,12 +80,7 @@ def _planned(link: Link, wanted: Filter, part: Part) -> tuple[Filter, Part]:
 
 def statistics(link: Link, *, namespace: str, since: int, until: int, now: int) -> Stats:
     """Return sums of the runs that started in a window, and of the last day before ``now``."""
-    parts = [
-        *_of_runs(namespace, since, until),
-        *_of_late(namespace, now - DAY),
-        (_sql.COUNT_UNREADABLE, ()),
-    ]
-    found = _found(link, parts)
+    found = _found(link.rows(*query_of_sums(namespace, since, until, now)))
     by_status, by_type = found["status"], found["type"]
     total = Sums()
     for sums in by_status.values():
@@ -131,10 +126,21 @@ def step_statistics(
     ]
 
 
-def _found(link: Link, parts: Sequence[Query]) -> dict[str, dict[str, Sums]]:
+def query_of_sums(namespace: str, since: int, until: int, now: int) -> Query:
+    """Return the query for all that statistics tell."""
+    return _united(
+        [
+            *_of_runs(namespace, since, until),
+            *_of_late(namespace, now - DAY),
+            (_sql.COUNT_UNREADABLE, ()),
+        ]
+    )
+
+
+def _found(rows: Iterable[tuple[Any, ...]]) -> dict[str, dict[str, Sums]]:
     """Return sums by group, and in it by name or status, whichever the group has."""
     found: dict[str, dict[str, Sums]] = defaultdict(dict)
-    for grp, name, status, *numbers in link.rows(*_united(parts)):
+    for grp, name, status, *numbers in rows:
         sums = Sums(*numbers)
         if not grp.endswith("run"):
             _add(found[grp], name if grp == "type" else status, sums)
@@ -146,9 +152,8 @@ def _found(link: Link, parts: Sequence[Query]) -> dict[str, dict[str, Sums]]:
     return found
 
 
-def _united(parts: Iterable[Query]) -> Query:
+def _united(parts: Sequence[Query]) -> Query:
     """Return one query for all, whose answer is of one moment."""
-    parts = list(parts)
     values = [value for _, some in parts for value in some]
     return " UNION ALL ".join(sql for sql, _ in parts), values
 

@@ -1,8 +1,8 @@
 """From the record of a run to its row in the catalog, and to what that row adds to the tallies.
 
 The row has a column for each question, and the run's header as readers get it, so that a page of a
-list reads no object. Sums are kept by hour, day, 32 days and 90 years, so that those of any window are few, and those of
-all times fewest.
+list reads no object. Sums are kept by hour, day, 32 days and 90 years, so that those of any window
+are few, and those of all times the fewest.
 """
 
 import hashlib

@@ -119,7 +119,7 @@ def _one(wanted: Filter, part: Part, time: str) -> Query:
     ]
     tables, values = _tables(source, wanted, part)
     where = " AND ".join(text for text, _ in conditions)
-    values += [value for _, some in conditions for value in some]
+    values = [*values, *(value for _, some in conditions for value in some)]
     columns = f"r.id, {source}.{time} AS {time}, {source}.tie AS tie"
     return f"SELECT {columns} FROM {tables} WHERE {where}", values  # noqa: S608 as above
 

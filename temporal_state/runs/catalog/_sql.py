@@ -130,7 +130,6 @@ _SUMS = (
     "CAST(SUM(checkpoints) AS BIGINT), CAST(SUM(timed) AS BIGINT), CAST(SUM(writing) AS BIGINT), "
     "CAST(SUM(bytes) AS BIGINT)"
 )
-_NO_MORE = "0, 0, 0, 0, 0, 0"
 _TALLIES = (
     "FROM tallies WHERE namespace = ? AND grp IN (?, ?, ?) AND level = ? AND bucket >= ? "
     "AND bucket < ?"
@@ -149,11 +148,11 @@ SUM_RUNS = (
     f"{_STARTED} GROUP BY 1, 2, 3"
 )
 LATE_TALLIES = (
-    f"SELECT 'late', '', status, number, {_NO_MORE} FROM tallies WHERE namespace = ? "
+    "SELECT 'late', '', status, number, 0, 0, 0, 0, 0, 0 FROM tallies WHERE namespace = ? "
     "AND grp = 'status' AND level = ? AND bucket >= ? AND bucket < ?"
 )
-COUNT_LATE = f"SELECT 'late', '', status, COUNT(*), {_NO_MORE} {_STARTED} GROUP BY status"
-COUNT_UNREADABLE = f"SELECT 'unreadable', '', '', COUNT(*), {_NO_MORE} FROM unreadable"
+COUNT_LATE = f"SELECT 'late', '', status, COUNT(*), 0, 0, 0, 0, 0, 0 {_STARTED} GROUP BY status"
+COUNT_UNREADABLE = "SELECT 'unreadable', '', '', COUNT(*), 0, 0, 0, 0, 0, 0 FROM unreadable"
 
 COUNT_LABEL = (
     "SELECT COUNT(*) FROM (SELECT 1 FROM labels WHERE namespace = ? AND label = ? LIMIT ?) AS found"

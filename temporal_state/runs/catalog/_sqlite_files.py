@@ -103,7 +103,7 @@ class FileHome:
         return path if known and _is_file(path) else None
 
     def _named(self) -> str:
-        """Return what the small file says; every question asks, and `Path` takes ten times as long."""
+        """Return what the small file says; each question asks; `Path` takes ten times as long."""
         try:
             file = os.open(self._pointer, os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
