@@ -239,6 +239,18 @@ def test_sums_are_those_of_a_scan_after_any_changes(before, after, since, until,
         assert abs(stats.average_duration - average) <= timedelta(microseconds=1)
 
 
+def test_the_last_day_begins_at_its_microsecond_and_has_no_end():
+    now, tick = NOON + timedelta(minutes=20), timedelta(microseconds=1)
+    begun, hour = now - timedelta(days=1), NOON - timedelta(hours=23)
+    within = [begun, begun + tick, hour - tick, hour, now, now + timedelta(days=40_000)]
+    refs = [RunRef("default", "x", f"r{n}", at) for n, at in enumerate([begun - tick, *within])]
+    link = filled(MemoryHome(5), [(ref, header(ref)) for ref in refs])
+    for since in (FIRST, micros_of(now)):  # the window is another matter
+        stats = statistics(link, namespace="default", since=since, until=LAST, now=micros_of(now))
+        assert stats.last_24_hours == {"running": len(within)}
+    link.close()
+
+
 def row_tie(ref) -> int:
     from temporal_state.runs.catalog._rows import tie_of
 
