@@ -441,6 +441,22 @@ async def test_an_entry_that_names_no_run_hides_no_other(local, other, monkeypat
     assert ids(await other.runs.list()) == ["run-1"]
 
 
+async def test_an_entry_that_names_no_run_is_read_once(local, monkeypatch):
+    await local.store.put(local.runs.feed.key(f"{minute(datetime.now(UTC))}-x", 1), b"{}")
+    assert await local.runs.list() == []  # the catalog is built
+    read, reading = 0, Feed.read
+
+    async def counted(self, writer, sequence):
+        nonlocal read
+        read += 1
+        return await reading(self, writer, sequence)
+
+    monkeypatch.setattr(Feed, "read", counted)
+    for _ in range(3):
+        assert await local.runs.list() == []
+    assert read == 0
+
+
 async def test_times_that_mean_for_ever_hide_no_run(local):
     """More of them in one hour than 64 bits can count the microseconds of."""
     refs = [reference(n) for n in range(40)]

@@ -160,7 +160,7 @@ class Follower:
         for writer, number in entries:
             cursors[writer] = max(number, cursors.get(writer, 0))
         looks = _by_run(named)
-        for start in range(0, len(looks), RUNS_AT_ONCE):
+        for start in range(0, max(len(looks), 1), RUNS_AT_ONCE):  # if none: that they were read
             last = start + RUNS_AT_ONCE >= len(looks)
             await self._see(looks[start : start + RUNS_AT_ONCE], cursors if last else {})
 
