@@ -226,7 +226,9 @@ async def test_a_catalog_that_is_put_in_its_place_while_it_is_asked_gives_no_ans
             assert await second.runs.catalog.ask(question) == [("run-1",), ("run-2",)]
 
 
-async def test_a_quiet_feed_is_told_from_one_with_news_by_one_look_for_each_writer(monkeypatch):
+@pytest.mark.parametrize(("page", "expected"), [(81, 1), (80, 41)])
+async def test_a_quiet_feed_is_told_from_one_with_news_in_few_looks(monkeypatch, page, expected):
+    monkeypatch.setattr(feed_module, "PAGE", page)
     async with StateBackend.open("memory://") as backend:
         feed, store = backend.runs.feed, backend.store
         names = [f"20260501t12{n:02}-{'ab' * 6}" for n in range(10, 50)]
@@ -243,12 +245,15 @@ async def test_a_quiet_feed_is_told_from_one_with_news_by_one_look_for_each_writ
 
         monkeypatch.setattr(store, "list", counted)
         assert await feed.has_nothing_after("20260501t1200", taken)
-        assert looks == len(names) + 1
+        assert looks == expected
         others = [f"20260501t{minute}-{'cd' * 6}" for minute in ("1200", "1210", "1225", "1300")]
         for new in [*((name, 3) for name in names), *((name, 1) for name in others)]:
             await store.put(feed.key(*new), b"{}")
             assert not await feed.has_nothing_after("20260501t1200", taken), new
             await store.delete(feed.key(*new))
+        await store.put(feed.key(others[0], 1), b"{}")
+        await store.delete(feed.key(names[3], 1))  # as many as before
+        assert not await feed.has_nothing_after("20260501t1200", taken)
         assert not await feed.has_nothing_after("20260501t1200", {})
         assert await feed.has_nothing_after("20260501t1300", {})
 

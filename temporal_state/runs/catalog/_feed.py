@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary
 
 from temporal_state.documents import Engine, Layout, dumps, from_text, to_text
 from temporal_state.errors import ConflictError, InvalidNameError, InvalidValueError
-from temporal_state.runs._objects import AT_ONCE, SCHEMA, Objects, decoding
+from temporal_state.runs._objects import AT_ONCE, PAGE, SCHEMA, Objects, decoding
 from temporal_state.runs._refs import RunLayout, RunRef
 
 log = logging.getLogger("temporal_state")
@@ -195,15 +195,19 @@ class Feed:
     async def has_nothing_after(self, after: str, taken: Mapping[str, int]) -> bool:
         """Return whether no entry is there but those that were taken in.
 
-        Each look is for the first key behind a writer's last one that was taken in, which should be
-        the next writer's first: so together they see whatever else there is.
+        What one listing can return is listed anew. Of more, each look is for the first key behind
+        a writer's last one that was taken in, which should be the next writer's first.
 
         Args:
             after: Only writers whose names were taken at or after this minute.
             taken: The last entry of each of those that was taken in.
         """
-        known = sorted(taken, key=lambda name: f"{name}/")
-        if await self._next(f"{self._prefix}{after}") != (known[0] if known else ""):
+        start, known = f"{self._prefix}{after}", sorted(taken, key=lambda name: f"{name}/")
+        if sum(taken.values()) < PAGE:
+            expected = [self.key(name, n + 1) for name in known for n in range(taken[name])]
+            keys = await self._objects.page(self._prefix, start, len(expected) + 1)
+            return [key for key in keys if self._writer(key)] == expected
+        if await self._next(start) != known[0]:
             return False
         for first in range(0, len(known), AT_ONCE):
             starts = [self.key(name, taken[name]) for name in known[first : first + AT_ONCE]]
@@ -215,7 +219,10 @@ class Feed:
     async def _next(self, start: str) -> str:
         """Return whose entry is the first behind a key, empty if there is none."""
         keys = await self._objects.page(self._prefix, start, 1)
-        name = keys[0].removeprefix(self._prefix).partition("/")[0] if keys else ""
+        return self._writer(keys[0]) if keys else ""
+
+    def _writer(self, key: str) -> str:
+        name = key.removeprefix(self._prefix).partition("/")[0]
         return name if name[:1].isdigit() else ""
 
     async def sequences(self, writer: str, after: int) -> list[int]:
