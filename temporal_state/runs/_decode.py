@@ -52,8 +52,8 @@ _Draft: type[Run] = make_dataclass(
     eq=False,
     repr=False,
 )
-"""Makes a `Run` in a third of the time: a frozen class sets each of its fields by a call, so this
-one is alike but not frozen until it has them. By name they would take twice as long again."""
+"""Makes a `Run` in a fraction of the time: a frozen class sets each of its fields by a call. This
+one is alike, but not frozen until it has them; given by name they would take twice as long."""
 
 
 def _to_run(record: Json) -> Run:
