@@ -175,7 +175,7 @@ class Fails:
         raise ApplicationError("for good", non_retryable=True)
 
 
-@pytest.mark.parametrize("number", [54, 70])
+@pytest.mark.parametrize("number", [42, 58])
 async def test_a_recovery_resumes_no_run_twice(cli, on_dev, interrupted, number):
     on_dev.options["workflow_runner"] = UnsandboxedWorkflowRunner()
     async with on_dev.worker(Fails):
