@@ -1,13 +1,15 @@
 """Objects as plain files below one root directory, for the processes of one machine.
 
 The embedded default. Everything that blocks is in `_Opened`, and one call is one hop to its pool,
-never one per system call: a hop costs more than most of them. Each store has a pool of its own, so
-that a slow disk cannot hold up what else the process does in the loop's default threads.
+never one per system call: a hop costs more than most of them. Only a small file that is in memory
+is read without one; see `Glance`. Each store has a pool of its own, so that a slow disk cannot hold
+up what else the process does in the loop's default threads.
 
 Writes go through `Combiner`: changes that wait together are one commit of `Writer`, so they share
 flushes, and a key that everyone writes takes one thread, not all of them.
 """
 
+import asyncio
 import logging
 import os
 import sys
@@ -27,6 +29,7 @@ from temporal_state.storage import _files
 from temporal_state.storage._arrivals import arrival, in_thread
 from temporal_state.storage._combine import Combiner
 from temporal_state.storage._etags import conditional, etag_of
+from temporal_state.storage._glance import Glance
 from temporal_state.storage._keys import check_key, check_prefix
 from temporal_state.storage._listing import keys
 from temporal_state.storage._locks import locked
@@ -96,7 +99,11 @@ class LocalStore:
 
     async def get(self, key: str) -> Object | None:
         """Return the object, or ``None`` if there is none."""
-        return await self._hop(_Opened.get, check_key(key))
+        data = self._ready().glance.read(check_key(key))
+        if data is None:
+            return await self._hop(_Opened.get, key)
+        await asyncio.sleep(0)  # who reads in a loop must let others run
+        return Object(data, etag_of(data))
 
     async def head(self, key: str) -> ObjectInfo | None:
         """Return size and time of the object, or ``None`` if there is none."""
@@ -193,6 +200,7 @@ class _Opened:
     def __init__(self, root: int, kind: str) -> None:
         self._root = root
         self._writer = Writer(root, FileSystem(root, kind))
+        self.glance = Glance(root, kind)
         self.pid = os.getpid()
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="temporal-state-local")
         self.combiner = Combiner(self._writer.commit, self.pool, jobs=_COMMITS, width=_WIDTH)
@@ -229,6 +237,7 @@ class _Opened:
     def close(self) -> None:
         self.pool.shutdown()  # waits for the calls in flight, so no descriptor goes from under one
         self._writer.close()
+        self.glance.close()
         os.close(self._root)
 
 

@@ -14,6 +14,7 @@ from functools import cache
 
 _NUMBER = 437  # on every architecture
 _NO_SYMLINKS = 0x04
+_CACHED = 0x20  # since Linux 5.12; before, the kernel refuses the call
 
 
 class _How(ctypes.Structure):
@@ -24,20 +25,21 @@ class _How(ctypes.Structure):
     )
 
 
-def open_below(folder: int, path: str, flags: int) -> int | None:
+def open_below(folder: int, path: str, flags: int, *, cached: bool = False) -> int | None:
     """Return a descriptor of what is at a path of real directories, or ``None``: walk there.
 
     Args:
         folder: Descriptor of the directory to start from.
         path: Names joined by ``/``, none of them empty, ``.`` or ``..``.
         flags: Those of ``open``, without a creation.
+        cached: Only what the kernel need not look up on the disk.
 
     Raises:
         FileNotFoundError: One of the names is not there.
     """
     if sys.platform != "linux" or not path:
         return None
-    how = _how(flags)
+    how = _how(flags, _NO_SYMLINKS | _CACHED if cached else _NO_SYMLINKS)
     found = int(_system_call()(_NUMBER, folder, os.fsencode(path), how, ctypes.sizeof(how)))
     if found >= 0:
         return found
@@ -61,5 +63,5 @@ def _system_call() -> "ctypes._NamedFuncPointer":
 
 
 @cache
-def _how(flags: int) -> _How:
-    return _How(flags, 0, _NO_SYMLINKS)
+def _how(flags: int, resolve: int) -> _How:
+    return _How(flags, 0, resolve)

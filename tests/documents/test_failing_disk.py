@@ -21,6 +21,7 @@ from temporal_state import (
     StoreFullError,
     StorePermissionError,
 )
+from temporal_state.storage._glance import Glance
 from temporal_state.storage._syncfs import FileSystem
 
 OLD = {"n": 0, "text": "old"}
@@ -197,6 +198,7 @@ async def test_a_disk_that_cannot_be_read_is_an_error_and_no_empty_document(
         reads += [lambda _: documents.list()]
     with monkeypatch.context() as patch:
         # What the kernel cannot open in one call, the walk tries, and it has the last word.
+        patch.setattr(Glance, "read", lambda *_: None)
         patch.setattr("temporal_state.storage._files.open_below", lambda *_: None)
         patch.setattr(f"os.{call}", fail)
         for read in reads:
