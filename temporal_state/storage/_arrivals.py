@@ -10,15 +10,14 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary, ref
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_CANCELLED = CancelledError()  # this one; what a function raises is what it raises
 _Outcome: TypeAlias = tuple["asyncio.Future[Any]", Any, BaseException | None]
 
 
@@ -32,22 +31,33 @@ def in_thread(
     Raises:
         RuntimeError: The executor was shut down.
     """
-    loop = asyncio.get_running_loop()
-    waiting: asyncio.Future[T] = loop.create_future()
-    executor.submit(_call, _arrivals_of(loop), waiting, partial(function, *args, **kwargs))
-    return waiting
+    arrival: Arrival[T] = Arrival()
+    executor.submit(_call, arrival, partial(function, *args, **kwargs))
+    return arrival.future
 
 
-def arrival(future: "Future[None]") -> "asyncio.Future[None]":
-    """Return a future of the running loop that follows one of a thread, as ``wrap_future`` does.
+class Arrival(Generic[T]):
+    """An outcome that a thread will have, for one who waits for it on the running loop.
 
-    Cancelling it cancels the other.
+    Attributes:
+        future: What to wait for. Cancelling it drops what has not begun.
     """
-    loop = asyncio.get_running_loop()
-    waiting: asyncio.Future[None] = loop.create_future()
-    waiting.add_done_callback(partial(_pass_on, future))
-    future.add_done_callback(partial(_follow, _arrivals_of(loop), waiting))
-    return waiting
+
+    __slots__ = ("_arrivals", "future")
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[T] = loop.create_future()
+        self._arrivals = _arrivals_of(loop)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody still waits."""
+        return not self.future.cancelled()
+
+    def tell(self, result: T | None = None, error: BaseException | None = None) -> None:
+        """Tell the outcome, from any thread."""
+        self._arrivals.ring(self.future, result, error)
 
 
 @contextmanager
@@ -62,9 +72,9 @@ def together() -> Iterator[None]:
             arrivals.wake()
 
 
-def _call(arrivals: "_Arrivals", waiting: "asyncio.Future[T]", function: Callable[[], T]) -> None:
-    if not waiting.cancelled():
-        arrivals.ring(waiting, *_outcome(function))
+def _call(arrival: Arrival[T], function: Callable[[], T]) -> None:
+    if arrival.is_wanted:
+        arrival.tell(*_outcome(function))
 
 
 def _outcome(function: Callable[[], T]) -> tuple[T | None, BaseException | None]:
@@ -77,16 +87,6 @@ def _outcome(function: Callable[[], T]) -> tuple[T | None, BaseException | None]
         return None, failure
     except BaseException as error:  # noqa: BLE001 it is the caller's
         return None, error
-
-
-def _pass_on(future: "Future[None]", waiting: "asyncio.Future[None]") -> None:
-    if waiting.cancelled():
-        future.cancel()
-
-
-def _follow(arrivals: "_Arrivals", waiting: "asyncio.Future[None]", future: "Future[None]") -> None:
-    cancelled = future.cancelled()
-    arrivals.ring(waiting, None, _CANCELLED if cancelled else future.exception())
 
 
 def _arrivals_of(loop: asyncio.AbstractEventLoop) -> "_Arrivals":
@@ -115,7 +115,7 @@ class _Arrivals:
     def ring(
         self, waiting: "asyncio.Future[Any]", result: Any, error: BaseException | None
     ) -> None:
-        """Tell an outcome soon, from any thread; `_CANCELLED` cancels who waits."""
+        """Tell an outcome soon, from any thread."""
         # First what is to be seen, then the look whether somebody is on the way to see it: so
         # what comes too late for one round finds that it must call for the next.
         self._ready.append((waiting, result, error))
@@ -142,9 +142,7 @@ class _Arrivals:
             waiting, result, error = self._ready.popleft()
             if waiting.done():
                 continue
-            if error is _CANCELLED:
-                waiting.cancel()
-            elif error is not None:
+            if error is not None:
                 waiting.set_exception(error)
             else:
                 waiting.set_result(result)

@@ -6,12 +6,13 @@ next commit, which reads once, applies all changes in order and writes once. The
 one writer alone pays no delay. Nothing here knows what a commit is, so every store can use it.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from typing import TypeAlias
 
-from temporal_state.storage._arrivals import together
+from temporal_state.storage._arrivals import Arrival, together
 from temporal_state.storage._protocol import Change
 
 Commit: TypeAlias = Callable[[Mapping[str, Change]], Mapping[str, BaseException]]
@@ -45,10 +46,10 @@ class Combiner:
         self._waiting: dict[str, list[Waiter]] = {}
         self._behind: dict[str, list[Waiter]] = {}  # who came while their key was in a commit
 
-    def submit(self, key: str, change: Change) -> Future[None]:
+    def submit(self, key: str, change: Change) -> "asyncio.Future[None]":
         """Queue a change; the future is done when it is durable, or has what went wrong.
 
-        Cancelling the future drops the change if it is still queued.
+        It is of the running loop. Cancelling it drops the change if it is still queued.
 
         Raises:
             RuntimeError: The executor was shut down.
@@ -60,7 +61,7 @@ class Combiner:
                 self._employ()
                 queue = self._waiting[key] = []
             queue.append(waiter)
-        return waiter.future
+        return waiter.arrival.future
 
     def _employ(self) -> None:
         if self._working < self._jobs:
@@ -100,11 +101,13 @@ class Combiner:
 
 
 class Waiter:
-    """A change, and the future of the caller who waits for it."""
+    """A change, and the caller on the running loop who waits for it."""
+
+    __slots__ = ("arrival", "change", "failure", "tentative")
 
     def __init__(self, change: Change) -> None:
         self.change = change
-        self.future: Future[None] = Future()
+        self.arrival: Arrival[None] = Arrival()
         self.failure: BaseException | None = None
         self.tentative = True  # rests on bytes that only the commit at hand would store
 
@@ -125,7 +128,7 @@ class Group:
     """The changes of one key that one commit applies in order; false if nobody waits for any."""
 
     def __init__(self, waiters: Sequence[Waiter]) -> None:
-        self._waiters = [w for w in waiters if w.future.set_running_or_notify_cancel()]
+        self._waiters = [waiter for waiter in waiters if waiter.arrival.is_wanted]
 
     def __bool__(self) -> bool:
         return bool(self._waiters)
@@ -145,8 +148,5 @@ class Group:
         # Who came after the first change has seen bytes that a failed commit never stored. Neither
         # "nothing to do" nor an error of its own can be trusted then.
         for waiter in self._waiters:
-            outcome = failure if failure is not None and waiter.tentative else waiter.failure
-            if outcome is None:
-                waiter.future.set_result(None)
-            else:
-                waiter.future.set_exception(outcome)
+            failed = failure is not None and waiter.tentative
+            waiter.arrival.tell(error=failure if failed else waiter.failure)

@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -26,7 +26,7 @@ from aiofiles.os import wrap
 
 from temporal_state.errors import ConfigurationError, StateError, StoreError
 from temporal_state.storage import _files
-from temporal_state.storage._arrivals import arrival, in_thread
+from temporal_state.storage._arrivals import in_thread
 from temporal_state.storage._combine import Combiner
 from temporal_state.storage._etags import conditional, etag_of
 from temporal_state.storage._glance import Glance
@@ -120,15 +120,17 @@ class LocalStore:
     def update(self, key: str, change: Change) -> Awaitable[None]:
         """Read, change and write one object as one step."""
         try:
-            return arrival(self._submit(check_key(key), change))
+            return self._submit(check_key(key), change)
         except StateError as error:
             return _raise(error)  # where it is awaited, as from a coroutine
 
-    def _submit(self, key: str, change: Change) -> Future[None]:
+    def _submit(self, key: str, change: Change) -> "asyncio.Future[None]":
         opened = self._ready()
         try:
             return opened.combiner.submit(key, change)
         except RuntimeError as error:
+            if self._opened is opened:
+                raise
             raise self._closed() from error
 
     async def delete(self, key: str) -> bool:

@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from temporal_state.errors import ConfigurationError, StoreError
-from temporal_state.storage._arrivals import arrival
 from temporal_state.storage._keys import check_key, check_prefix
 from temporal_state.storage._location import Location
 from temporal_state.storage._protocol import Change, Object, ObjectInfo
@@ -148,7 +147,7 @@ class ObjectStorage:
             future = opened.combiner.submit(key, change)
         except RuntimeError as error:
             raise self._closed() from error
-        await arrival(future)
+        await future
 
     async def _hop(self, call: "Callable[[Connection], T]") -> T:
         opened = self._ready()

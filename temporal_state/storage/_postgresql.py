@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, TypeVar
 from aiofiles.os import wrap
 
 from temporal_state.errors import ConfigurationError, StoreError
-from temporal_state.storage._arrivals import arrival
 from temporal_state.storage._combine import Combiner
 from temporal_state.storage._keys import check_key, check_prefix
 from temporal_state.storage._protocol import Change, Object, ObjectInfo
@@ -123,7 +122,7 @@ class PostgresStore:
             future = opened.combiner.submit(key, change)
         except RuntimeError as error:
             raise self._closed() from error
-        await arrival(future)
+        await future
 
     async def delete(self, key: str) -> bool:
         """Remove the object; return whether there was one."""

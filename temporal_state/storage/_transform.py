@@ -119,7 +119,7 @@ class TransformedStore:
         line = self._lines.get(place) or self._form_line(place)
         waiter = line.join(change)
         try:
-            await asyncio.wrap_future(waiter.future)
+            await waiter.arrival.future
         finally:
             if line.leave() == 0:
                 # Out of sight first, so that nobody joins a line whose server is being stopped.
@@ -235,7 +235,7 @@ class _Line:
 
     def dismiss(self) -> None:
         for waiter in self._waiting:
-            waiter.future.cancel()
+            waiter.arrival.future.cancel()
 
     def stop(self) -> None:
         if self.server is not None:

@@ -5,11 +5,11 @@ import gc
 import threading
 import time
 import weakref
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
-from temporal_state.storage._arrivals import arrival, in_thread, together
+from temporal_state.storage._arrivals import Arrival, in_thread, together
 
 
 @pytest.fixture
@@ -24,64 +24,60 @@ async def wakes(monkeypatch):
 
 
 async def test_outcomes_that_come_together_wake_the_loop_once(wakes):
-    futures = [Future() for _ in range(64)]
-    waiting = [arrival(future) for future in futures]
-    for future in futures:
-        future.set_result(None)
-    await asyncio.gather(*waiting)
+    arrivals = [Arrival() for _ in range(64)]
+    for arrival in arrivals:
+        arrival.tell()
+    await asyncio.gather(*(arrival.future for arrival in arrivals))
     assert len(wakes) == 1
 
 
 async def test_every_outcome_arrives_from_many_threads():
-    futures = [Future() for _ in range(2000)]
-    waiting = [arrival(future) for future in futures]
+    arrivals = [Arrival() for _ in range(2000)]
     with ThreadPoolExecutor(8) as pool:
-        for future in futures:
-            pool.submit(future.set_result, None)
+        for number, arrival in enumerate(arrivals):
+            pool.submit(arrival.tell, number)
         async with asyncio.timeout(20):
-            assert await asyncio.gather(*waiting) == [None] * 2000
+            found = await asyncio.gather(*(arrival.future for arrival in arrivals))
+    assert found == [*range(2000)]
 
 
 async def test_an_error_arrives():
-    future = Future()
-    waiting = arrival(future)
-    future.set_exception(KeyError("k"))
+    arrival = Arrival()
+    arrival.tell(error=KeyError("k"))
     with pytest.raises(KeyError):
-        await waiting
+        await arrival.future
 
 
-async def test_who_is_cancelled_cancels_what_has_not_begun():
-    future = Future()
-    waiting = arrival(future)
-    waiting.cancel()
+async def test_who_is_cancelled_wants_nothing_and_is_told_nothing():
+    arrival = Arrival()
+    assert arrival.is_wanted
+    arrival.future.cancel()
+    assert not arrival.is_wanted
+    arrival.tell()
     with pytest.raises(asyncio.CancelledError):
-        await waiting
-    await asyncio.sleep(0)  # as with any callback of a future
-    assert future.cancelled()
+        await arrival.future
 
 
 def test_outcomes_for_a_loop_that_is_closed_are_nobodys(caplog):
-    async def ask(future):
-        return arrival(future)
+    async def ask():
+        return Arrival()
 
-    future = Future()
-    kept = asyncio.run(ask(future))
-    future.set_result(None)
-    assert not kept.done()
+    kept = asyncio.run(ask())
+    kept.tell()
+    assert not kept.future.done()
     assert caplog.records == []  # as there were, had this raised in the thread
 
 
 def test_a_loop_that_is_closed_is_not_kept_by_what_came_too_late():
-    loops, futures = [], [Future() for _ in range(2)]
+    loops, arrivals = [], []
 
     async def ask() -> None:
         loops.append(weakref.ref(asyncio.get_running_loop()))
-        for future in futures:
-            arrival(future)
+        arrivals.extend(Arrival() for _ in range(2))
 
     asyncio.run(ask())
-    while futures:
-        futures.pop().set_result(None)
+    while arrivals:
+        arrivals.pop().tell()
     gc.collect()
     assert loops[0]() is None
 
@@ -90,30 +86,28 @@ async def test_a_cancellation_that_a_function_raises_is_its_error_and_nobodys_ca
     def fail() -> None:
         raise CancelledError("of something else")
 
-    future: Future[None] = Future()
-    waiting = arrival(future)
-    future.set_exception(CancelledError("of something else"))
+    arrival = Arrival()
+    arrival.tell(error=CancelledError("of something else"))
     with pytest.raises(CancelledError):
-        await waiting
-    assert not waiting.cancelled()
+        await arrival.future
+    assert not arrival.future.cancelled()
     with ThreadPoolExecutor(1) as pool, pytest.raises(CancelledError):
         await in_thread(pool, fail)
 
 
 async def test_outcomes_of_a_block_wake_each_loop_at_its_end(wakes):
-    futures = [Future() for _ in range(3)]
-    waiting = [arrival(future) for future in futures]
+    arrivals = [Arrival() for _ in range(3)]
 
     def tell() -> None:
         with together():
-            for future in futures:
-                future.set_result(None)
+            for arrival in arrivals:
+                arrival.tell()
                 time.sleep(0.01)  # in which the loop would have come for the first
                 assert wakes == []
 
     with ThreadPoolExecutor(1) as pool:
         await asyncio.wrap_future(pool.submit(tell))
-    await asyncio.gather(*waiting)
+    await asyncio.gather(*(arrival.future for arrival in arrivals))
     assert len(wakes) <= 2  # and one for the thread itself
 
 
