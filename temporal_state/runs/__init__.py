@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from temporal_state.runs._ended import EndedRuns
     from temporal_state.runs._evaluations import Evaluation
     from temporal_state.runs._listed import Listed
-    from temporal_state.runs._maintenance import PARTS, Maintenance, Piece, Report
+    from temporal_state.runs._maintenance import PARTS, Maintenance
     from temporal_state.runs._merge import Json
     from temporal_state.runs._own import ChainRef, OwnDocument, OwnDocuments
     from temporal_state.runs._patch import Patch
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Value,
     )
     from temporal_state.runs._refs import RunRef, chunk_of
+    from temporal_state.runs._report import Piece, Report
     from temporal_state.runs._retention import Retention
     from temporal_state.runs._snapshots import Snapshot, Snapshots
     from temporal_state.runs._source import Home, Source, home_from, source_from, to_json
@@ -59,7 +60,7 @@ else:
             "_ended": "EndedRuns",
             "_evaluations": "Evaluation",
             "_listed": "Listed",
-            "_maintenance": "PARTS Maintenance Piece Report",
+            "_maintenance": "PARTS Maintenance",
             "_merge": "Json",
             "_own": "ChainRef OwnDocument OwnDocuments",
             "_patch": "Patch",
@@ -67,6 +68,7 @@ else:
             "_positions": "LoopRef Position Positions",
             "_records": "CLOSED LAST_ENDS Checkpoint Failure Progress Run Step TraceContext Value",
             "_refs": "RunRef chunk_of",
+            "_report": "Piece Report",
             "_retention": "Retention",
             "_snapshots": "Snapshot Snapshots",
             "_source": "Home Source home_from source_from to_json",

@@ -7,21 +7,16 @@ whatever its age, and so do snapshots.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from temporal_state.documents import Documents, Keys
-from temporal_state.errors import (
-    ConflictError,
-    DamagedObjectError,
-    InvalidValueError,
-    StateError,
-    StoreError,
-)
+from temporal_state.errors import ConflictError, InvalidValueError, StateError
 from temporal_state.runs._ended import EndedRuns
 from temporal_state.runs._records import Failure, Run
+from temporal_state.runs._report import Piece, Report, Tally
 from temporal_state.runs._retention import Retention
 from temporal_state.runs._store import Runs
 
@@ -30,91 +25,6 @@ OPEN = frozenset({"scheduled", "started"})
 PIECE = 1000
 MOMENT = timedelta(minutes=1)
 """So old is what goes on its end, which workers do sooner, and may be doing."""
-REASONS = 3
-"""So many of the runs that something could not be done with are named."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What one piece of one part did.
-
-    Attributes:
-        done: How many things it removed or changed.
-        cursor: Where the part goes on; ``None`` if it is done.
-        failed: With how many runs it could not do what was due.
-        reasons: Which of them that were, and why; the first ones.
-    """
-
-    done: int
-    cursor: str | None = None
-    failed: int = 0
-    reasons: Sequence[str] = ()
-
-
-@dataclass(slots=True)
-class Report:
-    """What maintenance did.
-
-    Attributes:
-        done: How many things each part removed or changed.
-        failed: With how many runs a part could not do what was due.
-        errors: Why a part failed, or which runs it failed with, the first ones; by its name.
-        unfinished: Parts that had more to do when the time was over.
-    """
-
-    done: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, int] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-    unfinished: list[str] = field(default_factory=list)
-
-    def add(self, part: str, piece: Piece) -> None:
-        """Take in what one piece of a part did."""
-        self.done[part] = self.done.get(part, 0) + piece.done
-        if piece.failed:
-            self.failed[part] = self.failed.get(part, 0) + piece.failed
-            self.errors.setdefault(part, "; ".join(piece.reasons))
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Counts what is done with runs, one after the other; one that cannot be hides no other."""
-
-    done: int = 0
-    failed: int = 0
-    reasons: list[str] = field(default_factory=list)
-
-    async def count(self, run: Run, work: Awaitable[int]) -> None:
-        """Do something with a run.
-
-        Raises:
-            StoreError: The store is in the way, so that it would be of others as well.
-        """
-        try:
-            self.done += await work
-        except StateError as error:
-            if isinstance(error, StoreError) and not isinstance(error, DamagedObjectError):
-                raise
-            self.failed += 1
-            if len(self.reasons) < REASONS:
-                name = f"run {run.run_id!r} of {run.workflow_id!r}"
-                self.reasons.append(f"{name}: {type(error).__name__}: {error}")
-
-    def total(self, what: str) -> int:
-        """Return with how many it was done.
-
-        Raises:
-            DamagedObjectError: It could not be done with others.
-        """
-        if self.failed:
-            raise DamagedObjectError(
-                f"{self.done} runs were {what}, and {self.failed} could not be: "
-                f"{'; '.join(self.reasons)}"
-            )
-        return self.done
-
-    def piece(self, cursor: str | None) -> Piece:
-        """Return it as a piece that goes on at ``cursor``."""
-        return Piece(self.done, cursor, self.failed, self.reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +110,7 @@ class Maintenance:
         retention = Retention(runs=older_than, namespace=namespace)
         if not retention.ages():
             raise InvalidValueError(f"older_than={older_than} names no status; give one, or an age")
-        tally, in_use = _Tally(), await self.runs.in_use()
+        tally, in_use = Tally(), await self.runs.in_use()
         async for run in self._all(self._closed(retention)):
             if limit is not None and tally.done >= limit:
                 break
@@ -228,7 +138,7 @@ class Maintenance:
             DamagedObjectError: Some could not be changed; the message names them, all others were.
         """
         retention = Retention(stale=older_than, namespace=namespace)
-        tally = _Tally()
+        tally = Tally()
         async for run in self._all(_running(retention)):
             if retention.is_stale(run, self._now()):
                 await tally.count(run, self._fail(run, older_than, dry_run=dry_run))
@@ -240,7 +150,7 @@ class Maintenance:
         Raises:
             DamagedObjectError: Those of some runs could not be dropped; the message names the runs.
         """
-        tally = _Tally()
+        tally = Tally()
         async for run in self._all({"namespace": namespace}):
             await tally.count(run, self.runs.trim_checkpoints(run.ref, keep))
         return tally.total("trimmed")
@@ -315,7 +225,7 @@ class Maintenance:
         do: Callable[[Run], Awaitable[int]],
     ) -> Piece:
         page = await self.runs.list(**filters, limit=limit, cursor=cursor)
-        tally = _Tally()
+        tally = Tally()
         for run in page:
             await tally.count(run, do(run))
         return tally.piece(page.cursor)
