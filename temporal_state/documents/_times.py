@@ -38,7 +38,7 @@ def aware(time: datetime, name: str) -> datetime:
 def to_text(time: datetime) -> str:
     """Return an aware time as text: always UTC, always with microseconds."""
     time = time.astimezone(UTC) if time.tzinfo is not UTC else time
-    if time.microsecond:  # then orjson writes the same, in a quarter of the time
+    if time.microsecond and type(time) is datetime:  # orjson is quicker, and writes it the same
         return orjson.dumps(time, option=orjson.OPT_UTC_Z)[1:-1].decode()
     return f"{time.isoformat(timespec='microseconds')[:-6]}Z"
 

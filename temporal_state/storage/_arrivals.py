@@ -57,6 +57,10 @@ class Arrival(Generic[T]):
 
     def tell(self, result: T | None = None, error: BaseException | None = None) -> None:
         """Tell the outcome, from any thread."""
+        if isinstance(error, StopIteration):  # asyncio cannot carry it: who waits would for ever
+            failure = RuntimeError("what was called in a thread raised StopIteration")
+            failure.__cause__ = error
+            error = failure
         self._arrivals.ring(self.future, result, error)
 
 
@@ -81,10 +85,6 @@ def _outcome(function: Callable[[], T]) -> tuple[T | None, BaseException | None]
     # In a function of its own, for an error keeps the variables of where it was caught alive.
     try:
         return function(), None
-    except StopIteration as error:  # asyncio cannot carry it: the caller would wait for ever
-        failure = RuntimeError("what was called in a thread raised StopIteration")
-        failure.__cause__ = error
-        return None, failure
     except BaseException as error:  # noqa: BLE001 it is the caller's
         return None, error
 

@@ -116,9 +116,6 @@ class Waiter:
         self.failure = None
         try:
             return self.change(data)
-        except StopIteration as error:  # asyncio cannot carry it: the caller would wait for ever
-            self.failure = RuntimeError("a change raised StopIteration")
-            self.failure.__cause__ = error
         except BaseException as error:  # noqa: BLE001 - this caller's alone, so its future has it
             self.failure = error
         return None

@@ -2,70 +2,137 @@
 
 To change threads takes ten times as long as such a read, and most of that is the loop's own time.
 What a loop must never do is wait for a disk, and no time limit or guess can keep it from that. The
-kernel can: it opens only what it need not look up, and reads only pages that are in memory. Nor is
-the time of access noted, for which the journal may be waited for.
+kernel can tell: it opens only what it need not look up, and says which pages are in memory, so that
+none is asked for that is not. Nor is the time of access noted, for which the journal may be waited
+for; and descriptors are closed by a thread, since the last one of a file that was replaced frees
+what it took on the disk.
 
-Whatever is not at hand, is no small regular file, or is not to be had this way, is left to a
-thread, which has the last word, and whose errors are those that callers know.
+Whatever is not at hand, is no small regular file, lies on another file system, or is not to be had
+this way, is left to a thread, which has the last word, and whose errors are those that callers
+know. What may hold up an open besides, such as a scanner of viruses, does so once in a while only:
+after a read that took long, or many that got nothing, there is none for a time.
 """
 
-import errno
+import ctypes
 import os
 import stat
 import sys
-import threading
+import time
+from collections import deque
+from collections.abc import Callable
 
-from temporal_state.storage._openat2 import open_below
+from temporal_state.storage._openat2 import open_below, system_call
 
 _TRUSTED = {"ext4", "xfs"}  # elsewhere a file system may wait all the same, or says that it would
-_SMALL = 64 * 1024  # bytes, which are copied in some 10 us
+_SMALL = 16 * 1024  # bytes, which are copied, and hashed for their ETag, in some 40 us
+_LONG = 0.25  # seconds; less may be the wait for the interpreter
+_MISSES = 64
+_REST = 60.0
+_KEPT_OPEN = 32
+_CACHESTAT = 451  # since Linux 6.5, on every architecture
 
 if sys.platform == "linux":
     _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOATIME
+    _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Glance:
     """Reads files below a root without waiting for anything.
 
     Args:
-        root: Descriptor of the directory.
+        root: Descriptor of the directory; of this a copy is kept.
         kind: The type of its file system, as the system calls it.
+        call: Calls a function in a thread some time; raises ``RuntimeError`` if it cannot.
     """
 
-    def __init__(self, root: int, kind: str) -> None:
-        self._root = root
-        self._works = kind in _TRUSTED and hasattr(os, "RWF_NOWAIT")
-        self._lock = threading.Lock()  # so that the root is not closed under a reader
+    def __init__(self, root: int, kind: str, call: Callable[[Callable[[], None]], object]) -> None:
+        works = kind in _TRUSTED and hasattr(os, "RWF_NOWAIT")
+        self._root = _Root(os.dup(root)) if works else None
+        self._call = call
+        self._open: deque[int] = deque()
+        self._misses = 0
+        self._rests_until = 0.0
 
     def read(self, key: str) -> bytes | None:
         """Return the bytes of a file, or ``None``: a thread must look."""
-        if not self._works or not self._lock.acquire(blocking=False):
+        root, begun = self._root, time.monotonic()
+        if root is None or begun < self._rests_until:
             return None
         try:
-            return self._read(key) if self._works else None
-        except OSError as error:
-            if error.errno == errno.EOPNOTSUPP:
-                self._works = False
-            return None
-        finally:
-            self._lock.release()
+            data = self._read(root, key)
+        except OSError:
+            data = None
+        self._misses = 0 if data is not None else self._misses + 1
+        end = time.monotonic()
+        if self._misses >= _MISSES or end - begun > _LONG:
+            self._misses, self._rests_until = 0, end + _REST
+        return data
 
     def close(self) -> None:
-        """Read nothing any more; when this returns the root may be closed."""
-        with self._lock:
-            self._works = False
+        """Read nothing any more; who is reading has the root until it has ended."""
+        self._root = None
+        self._close_all()
 
-    def _read(self, key: str) -> bytes | None:
-        file = open_below(self._root, key, _READ, cached=True)
+    def _read(self, root: "_Root", key: str) -> bytes | None:
+        file = open_below(root.descriptor, key, _READ, cached=True)
         if file is None:
             return None
         try:
             found = os.fstat(file)
-            if not stat.S_ISREG(found.st_mode) or found.st_size > _SMALL:
-                return None
-            data = bytearray(found.st_size + 1)
-            if os.preadv(file, [data], 0, os.RWF_NOWAIT) != found.st_size:
-                return None  # a part of it is on the disk, or it grows at this moment
+            small = stat.S_ISREG(found.st_mode) and found.st_size <= _SMALL
+            return _in_memory(file, found.st_size) if small else None
         finally:
+            self._put_away(file)
+
+    def _put_away(self, file: int) -> None:
+        self._open.append(file)
+        if len(self._open) >= _KEPT_OPEN:
+            try:
+                self._call(self._close_all)
+            except RuntimeError:  # the threads are gone, and so is whoever waits for this one
+                self._close_all()
+
+    def _close_all(self) -> None:
+        while self._open:
+            try:
+                file = self._open.popleft()
+            except IndexError:  # another thread was faster
+                return
             os.close(file)
-        return bytes(memoryview(data)[:-1])
+
+
+class _Root:
+    """A descriptor that is closed when nobody has it any more."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+class _Range(ctypes.Structure):
+    _fields_ = (("offset", ctypes.c_uint64), ("length", ctypes.c_uint64))
+
+
+class _Pages(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_uint64)
+        for name in ("cached", "dirty", "written", "evicted", "recently_evicted")
+    )
+
+
+_WHOLE = _Range(0, 0)
+
+
+def _in_memory(file: int, size: int) -> bytes | None:
+    pages = _Pages()
+    call = system_call(ctypes.c_int, ctypes.POINTER(_Range), ctypes.POINTER(_Pages), ctypes.c_uint)
+    if call(_CACHESTAT, file, _WHOLE, pages, 0) != 0 or pages.cached * _PAGE < size:
+        return None
+    data = bytearray(size + 1)
+    if os.preadv(file, [data], 0, os.RWF_NOWAIT) != size:
+        return None  # it has changed at this moment
+    return bytes(memoryview(data)[:-1])

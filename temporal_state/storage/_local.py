@@ -99,7 +99,8 @@ class LocalStore:
 
     async def get(self, key: str) -> Object | None:
         """Return the object, or ``None`` if there is none."""
-        data = self._ready().glance.read(check_key(key))
+        check_key(key)
+        data = self._ready().glance.read(key)
         if data is None:
             return await self._hop(_Opened.get, key)
         await asyncio.sleep(0)  # who reads in a loop must let others run
@@ -125,12 +126,11 @@ class LocalStore:
             return _raise(error)  # where it is awaited, as from a coroutine
 
     def _submit(self, key: str, change: Change) -> "asyncio.Future[None]":
+        asyncio.get_running_loop()  # without one it is the caller's mistake
         opened = self._ready()
         try:
             return opened.combiner.submit(key, change)
         except RuntimeError as error:
-            if self._opened is opened:
-                raise
             raise self._closed() from error
 
     async def delete(self, key: str) -> bool:
@@ -202,9 +202,9 @@ class _Opened:
     def __init__(self, root: int, kind: str) -> None:
         self._root = root
         self._writer = Writer(root, FileSystem(root, kind))
-        self.glance = Glance(root, kind)
         self.pid = os.getpid()
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="temporal-state-local")
+        self.glance = Glance(root, kind, self.pool.submit)
         self.combiner = Combiner(self._writer.commit, self.pool, jobs=_COMMITS, width=_WIDTH)
         sweep(root)
 
@@ -238,8 +238,8 @@ class _Opened:
 
     def close(self) -> None:
         self.pool.shutdown()  # waits for the calls in flight, so no descriptor goes from under one
-        self._writer.close()
         self.glance.close()
+        self._writer.close()
         os.close(self._root)
 
 

@@ -14,7 +14,9 @@ from functools import cache
 
 _NUMBER = 437  # on every architecture
 _NO_SYMLINKS = 0x04
+_ONE_FILE_SYSTEM = 0x01
 _CACHED = 0x20  # since Linux 5.12; before, the kernel refuses the call
+_AT_HAND = _NO_SYMLINKS | _ONE_FILE_SYSTEM | _CACHED
 
 
 class _How(ctypes.Structure):
@@ -32,15 +34,16 @@ def open_below(folder: int, path: str, flags: int, *, cached: bool = False) -> i
         folder: Descriptor of the directory to start from.
         path: Names joined by ``/``, none of them empty, ``.`` or ``..``.
         flags: Those of ``open``, without a creation.
-        cached: Only what the kernel need not look up on the disk.
+        cached: Only what the kernel need not look up on a disk, and not on another one.
 
     Raises:
         FileNotFoundError: One of the names is not there.
     """
     if sys.platform != "linux" or not path:
         return None
-    how = _how(flags, _NO_SYMLINKS | _CACHED if cached else _NO_SYMLINKS)
-    found = int(_system_call()(_NUMBER, folder, os.fsencode(path), how, ctypes.sizeof(how)))
+    how = _how(flags, _AT_HAND if cached else _NO_SYMLINKS)
+    call = system_call(ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_How), ctypes.c_size_t)
+    found = int(call(_NUMBER, folder, os.fsencode(path), how, ctypes.sizeof(how)))
     if found >= 0:
         return found
     if ctypes.get_errno() == errno.ENOENT:
@@ -49,16 +52,15 @@ def open_below(folder: int, path: str, flags: int, *, cached: bool = False) -> i
 
 
 @cache
-def _system_call() -> "ctypes._NamedFuncPointer":
-    call = ctypes.CDLL(None, use_errno=True).syscall
+def system_call(*types: type["ctypes._CDataType"]) -> "ctypes._NamedFuncPointer":
+    """Return what makes a system call that Python has not; for an error it returns -1.
+
+    Args:
+        *types: Those of its arguments, which follow its number.
+    """
+    call = ctypes.CDLL(None, use_errno=True)["syscall"]
     call.restype = ctypes.c_long
-    call.argtypes = (
-        ctypes.c_long,
-        ctypes.c_int,
-        ctypes.c_char_p,
-        ctypes.POINTER(_How),
-        ctypes.c_size_t,
-    )
+    call.argtypes = (ctypes.c_long, *types)
     return call
 
 

@@ -30,3 +30,13 @@ def test_text_is_in_the_order_of_the_times(one, other):
 def test_the_first_and_the_last_time_have_it_too(time):
     assert from_text(to_text(time)) == time
     assert len(to_text(time)) == 27
+
+
+class Frozen(datetime):
+    """As libraries for tests and for times have them."""
+
+
+def test_a_kind_of_datetime_is_written_as_any_other():
+    for micros in (0, 5):
+        time = Frozen(2026, 1, 2, 3, 4, 5, micros, tzinfo=UTC)
+        assert to_text(time) == f"2026-01-02T03:04:05.00000{micros}Z"

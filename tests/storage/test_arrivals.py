@@ -48,6 +48,16 @@ async def test_an_error_arrives():
         await arrival.future
 
 
+async def test_an_outcome_that_asyncio_cannot_carry_is_told_and_holds_up_no_other():
+    arrivals = [Arrival(), Arrival()]
+    with together():
+        arrivals[0].tell(error=StopIteration(7))
+        arrivals[1].tell(1)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(arrivals[0].future, 10)
+    assert await asyncio.wait_for(arrivals[1].future, 10) == 1
+
+
 async def test_who_is_cancelled_wants_nothing_and_is_told_nothing():
     arrival = Arrival()
     assert arrival.is_wanted
