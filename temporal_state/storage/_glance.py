@@ -20,6 +20,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from temporal_state.storage._openat2 import open_below, system_call
 
@@ -86,11 +87,11 @@ class Glance:
 
     def _put_away(self, file: int) -> None:
         self._open.append(file)
-        if len(self._open) >= _KEPT_OPEN:
-            try:
+        if self._root is None:  # closed meanwhile, and the threads are gone
+            self._close_all()
+        elif len(self._open) >= _KEPT_OPEN:
+            with suppress(RuntimeError):  # it is being closed, and will see to them
                 self._call(self._close_all)
-            except RuntimeError:  # the threads are gone, and so is whoever waits for this one
-                self._close_all()
 
     def _close_all(self) -> None:
         while self._open:
