@@ -89,7 +89,7 @@ class Glance:
         self._open.append(file)
         if self._root is None:  # closed meanwhile, and the threads are gone
             self._close_all()
-        elif len(self._open) >= _KEPT_OPEN:
+        elif len(self._open) % _KEPT_OPEN == 0:
             with suppress(RuntimeError):  # it is being closed, and will see to them
                 self._call(self._close_all)
 
