@@ -18,7 +18,7 @@ from temporal_state.runs import Json, Patch, RunRef, SpanIds
 from temporal_state.temporal._call import ActivityCall
 from temporal_state.temporal._capture import Captured, Kind, captured, drop_values
 from temporal_state.temporal._recording import RecordingLane
-from temporal_state.temporal._untold import Room
+from temporal_state.temporal._untold import Room, merge
 
 log = logging.getLogger("temporal_state")
 
@@ -100,7 +100,7 @@ class Attempt:
             self._describe_standalone(own, known)
         if self._without_values:
             drop_values(own)
-        return patch.add(own), False
+        return merge(patch, own), False
 
     def _announce(self) -> None:
         recorder = self.lane.recorder

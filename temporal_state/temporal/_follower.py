@@ -25,7 +25,7 @@ from temporal_state.temporal._headers import HeaderWriter
 from temporal_state.temporal._notes import Notes
 from temporal_state.temporal._observer import Observer
 from temporal_state.temporal._seen import Seen
-from temporal_state.temporal._untold import Intake
+from temporal_state.temporal._untold import Intake, merge
 
 AT_ONCE = 8  # about a millisecond; a busy worker may give the interpreter back much later
 AT_MOST_UNSEEN = 64
@@ -110,7 +110,7 @@ class Follower:
     def add_to(self, patch: Patch) -> tuple[int, bool]:
         """See `Source`."""
         own, whole = self.take()
-        return patch.add(own), whole
+        return merge(patch, own), whole
 
     def _is_late(self) -> bool:
         if len(self._seen) >= AT_MOST_UNSEEN or self._bytes >= AT_MOST_BYTES:

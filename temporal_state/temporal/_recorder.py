@@ -27,7 +27,7 @@ from temporal_state.runs import EndedRuns, Patch, RunRef, Runs
 from temporal_state.temporal._backlog import Backlog, Counts
 from temporal_state.temporal._capture import ValueEncoder, drop_values, size_of_values
 from temporal_state.temporal._departures import ACTOR, Departures
-from temporal_state.temporal._untold import Intake, Room, Source
+from temporal_state.temporal._untold import Intake, Room, Source, UnmergedError, merge
 
 log = logging.getLogger("temporal_state")
 
@@ -234,6 +234,10 @@ class Recorder(Intake):
             told = self._queue.popleft()
             try:
                 self._take(told)
+            except UnmergedError as error:
+                log.exception("what was seen of run %s cannot be merged", told.ref.run_id)
+                self._backlog.lose(told.ref, error.changes)
+                self._backlog.release(error.changes, error.size)
             except Exception:
                 log.exception("what was seen of run %s cannot be recorded", told.ref.run_id)
                 self._backlog.lose(told.ref, 1)
@@ -317,7 +321,7 @@ class _Told(NamedTuple):
         return self.patch.ref
 
     def add_to(self, patch: Patch) -> tuple[int, bool]:
-        return patch.add(self.patch), self.whole
+        return merge(patch, self.patch), self.whole
 
 
 def _leave_out(patch: Patch, synced: int) -> None:

@@ -24,6 +24,19 @@ class Room(Enum):
     NONE = "none"
 
 
+class UnmergedError(Exception):
+    """What a source had could not be merged, and is lost.
+
+    Attributes:
+        changes: How many changes it was.
+        size: How many bytes of values they had.
+    """
+
+    def __init__(self, own: Patch) -> None:
+        super().__init__(f"{len(own)} changes of run {own.ref.run_id} could not be merged")
+        self.changes, self.size = len(own), own.bytes
+
+
 class Source(Protocol):
     """Has something that is to be written."""
 
@@ -38,6 +51,9 @@ class Source(Protocol):
         Returns:
             How many of its changes became one with others there, and whether what it has is all
             that is known since the run's start.
+
+        Raises:
+            UnmergedError: It has given away what it had.
         """
         ...
 
@@ -63,6 +79,15 @@ class Nowhere(Intake):
 
     def announce(self, source: Source) -> None:
         """See base class."""
+
+
+def merge(patch: Patch, own: Patch) -> int:
+    """Add what a source had to a patch of its run; see `Source.add_to`."""
+    lost = UnmergedError(own)  # as it is before any of it is somewhere else
+    try:
+        return patch.add(own)
+    except Exception as error:
+        raise lost from error
 
 
 @dataclass(slots=True)

@@ -243,6 +243,16 @@ async def test_what_cannot_be_written_at_all_does_not_hold_up_the_rest():
     assert (recorder.written, recorder.lost, recorder._backlog.changes) == (1, 1, 0)
 
 
+async def test_what_cannot_be_merged_is_lost_with_the_room_it_took():
+    recorder = await recorder_on(MemoryStore(), flush_interval=timedelta(minutes=5))
+    ref, call = reference(), {"kind": "activity", "name": "a", "key": "k", "clock": 1}
+    recorder.tell(Patch(ref, header(ref), {1: {"call": call}}), False)
+    senseless = {"call": call | {"clock": "not a number"}}
+    recorder.tell(Patch(ref, header(ref, 2), {1: senseless, 2: {"call": call}}), False)
+    await asyncio.to_thread(recorder.stop)
+    assert (recorder.lost, recorder._backlog.changes) == (3, 0)
+
+
 async def test_records_that_are_damaged_or_newer_hold_up_neither_the_rest_nor_a_shutdown(caplog):
     store = MemoryStore()
     recorder = await recorder_on(store, flush_interval=timedelta(milliseconds=10))
