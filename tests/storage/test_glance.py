@@ -15,7 +15,7 @@ from temporal_state.storage._glance import Glance
 from temporal_state.storage._local import _Opened
 
 KEY = "a/b/c.json"
-SMALL = 16 * 1024
+SMALL = 32 * 1024
 
 
 @pytest.fixture
